@@ -1,0 +1,124 @@
+"""What evaluating an architecture gives: values that cross package boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from archspace import Architecture, Network
+from latency_models import Cost
+
+
+class FailureReason(StrEnum):
+    """Why a child has no accuracy."""
+
+    OOM = "OOM"
+    TIMEOUT = "TIMEOUT"
+    CRASH = "CRASH"
+    NONFINITE = "NONFINITE"
+    LOST = "LOST"
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """True where the child is not to blame: nothing is charged, and it may be tried again."""
+        return self is FailureReason.LOST
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fidelity:
+    """How thoroughly a child is trained, and what that costs the budget (a full search child = 1)."""
+
+    name: str
+    epochs: int
+    cost: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildTask:
+    """One child to evaluate. `network` is None for evaluators that only look results up.
+
+    `seed` comes from (training seed, digest, fidelity, replicate) by `child_seed`: never from the worker,
+    the order or the run.
+    """
+
+    architecture: Architecture
+    network: Network | None
+    fidelity: Fidelity
+    replicate: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildResult:
+    """Outcome of one child.
+
+    `accuracy` (validation, share 0-1) is what the early-exit network reaches with its `exit_thresholds`;
+    `accuracy_no_exit` is the final head's alone. `exit_shares` are the shares of validation samples that
+    leave at each exit, the final head last: they sum to 1. Without exits: () and (1.0,).
+    Failed children have `failure` and `message`, and None for the accuracies.
+    `train_seconds` and `worker` are for people: no decision may depend on them.
+    """
+
+    digest: str
+    failure: FailureReason | None = None
+    message: str = ""
+    accuracy: float | None = None
+    accuracy_no_exit: float | None = None
+    exit_thresholds: tuple[float, ...] = ()
+    exit_shares: tuple[float, ...] = (1.0,)
+    train_seconds: float = 0.0
+    worker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkCosts:
+    """What one network costs on the device, at batch 1 unless the device says otherwise.
+
+    Expected costs weigh each exit's prefix by its share of samples; worst costs take no exit. Without early
+    exits the two are equal. `num_params` and `macs` count the whole network with all its heads.
+    """
+
+    latency_ms: Cost
+    latency_worst_ms: Cost
+    energy_mj: Cost
+    energy_worst_mj: Cost
+    num_params: int
+    macs: int
+    model_version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What the ledger hands to a searcher for one proposal.
+
+    Attributes:
+        sequence: place in the session's proposal log, from 0.
+        architecture: what was proposed.
+        result: the child's outcome; None if `rejected`.
+        costs: predicted costs (expected ones with the measured exit shares); None where a table has no row.
+        reward: the objective's value; for failed and rejected proposals the objective's `failure_reward`.
+        charged: what this proposal took from the budget (0 for repeats, rejections, infrastructure faults).
+        is_new: the session asked for this key for the first time.
+        rejected: which hard limit the network breaks ("latency_ms 3.1 > 2.0"), else "".
+    """
+
+    sequence: int
+    architecture: Architecture
+    result: ChildResult | None
+    costs: NetworkCosts | None
+    reward: float
+    charged: float
+    is_new: bool
+    rejected: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an accuracy."""
+        return self.result is not None and self.result.accuracy is not None
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy, share 0-1. Raises ValueError on a failed or rejected proposal."""
+        if self.result is None or self.result.accuracy is None:
+            raise ValueError(f"proposal {self.sequence} has no accuracy: check `ok` first")
+        return self.result.accuracy

@@ -1,0 +1,1 @@
+"""Command line and wiring: what a user calls."""

@@ -1,0 +1,199 @@
+"""The command line: verbs, exit codes and where output goes (results to stdout, talk to stderr).
+
+Heavy libraries are imported inside the verbs, so that `--help` is quick and a run's folder exists before
+torch is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.errors import NetlatheError
+
+app = typer.Typer(
+    name="netlathe",
+    help="Searches for the small network that a device wants.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[Path, typer.Argument(help="A run directory, such as results/digits-s0.")]
+Config = Annotated[Path, typer.Argument(help="A run file (YAML), such as configs/digits.yaml.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run directory (default: results/NAME).")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: --set search.budget=20.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the search (default: the config's).")]
+DeviceFile = Annotated[
+    Path | None, typer.Option("--device-file", help="Use this profile instead of measuring the device.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
+
+
+@app.command()
+def init(
+    data: Annotated[Path, typer.Option("--data", help="Your data: class folders, .npz, or CIFAR files.")],
+    out: Annotated[Path, typer.Option("--out", help="The config to write.")] = Path("netlathe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing config.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at your data, write a commented config, estimate search time and the best latency to hope for."""
+    from service.commands.init import run_init
+
+    run_init(data, out, force=force, as_json=as_json)
+
+
+@app.command()
+def search(
+    config: Config,
+    out: Out = None,
+    seed: Seed = None,
+    device_file: DeviceFile = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the device, search, compare with controls, export the best network."""
+    from service.commands.search import run_search_verb
+
+    run_search_verb(
+        config,
+        out=out,
+        seed=seed,
+        device_file=device_file,
+        overrides=overrides or [],
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def resume(run: Run, as_json: AsJson = False) -> None:
+    """Go on with a stopped or killed run; it ends as if it had never been stopped."""
+    from service.commands.search import run_resume_verb
+
+    run_resume_verb(run, as_json=as_json)
+
+
+@app.command()
+def space(
+    config: Config, device_file: DeviceFile = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """Show the decisions, the size, and what the smallest, middle and largest networks cost."""
+    from service.commands.space import run_space
+
+    run_space(config, device_file=device_file, overrides=overrides or [], as_json=as_json)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
+    pick: Annotated[str, typer.Option("--pick", help="best, knee, fastest, or a digest.")] = "best",
+    as_json: AsJson = False,
+) -> None:
+    """Write one of a run's networks as JSON, PyTorch source, safetensors and ONNX."""
+    from service.commands.export import run_export
+
+    run_export(run, to, pick=pick, as_json=as_json)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="An exported folder.")], as_json: AsJson = False
+) -> None:
+    """Rebuild an export in a process that cannot import Netlathe, and compare."""
+    from service.commands.export import run_verify
+
+    run_verify(directory, as_json=as_json)
+
+
+@app.command()
+def train(
+    source: Annotated[Path, typer.Argument(help="An exported folder or an architecture.json.")],
+    data: Annotated[str, typer.Option("--data", help="Path of the data, or: digits, shapes.")],
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the schedule.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of initialisation and order.")] = 0,
+    to: Annotated[Path | None, typer.Option("--to", help="Export the trained network here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train an exported architecture from scratch to a full schedule, and test it once."""
+    from service.commands.train import run_train
+
+    run_train(source, data, epochs=epochs, seed=seed, to=to, as_json=as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the Pareto picture goes.")] = Path(
+        "compare.html"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Put runs side by side: a table, and their Pareto fronts in one picture."""
+    from service.commands.compare import run_compare
+
+    run_compare(runs, out, as_json=as_json)
+
+
+@app.command()
+def dashboard(
+    results: Annotated[Path, typer.Option("--results", help="Folder of the runs.")] = Path("results"),
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8080,
+) -> None:
+    """Open Optuna's dashboard over the runs, on this machine only."""
+    from service.commands.compare import run_dashboard
+
+    run_dashboard(results, port)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show what this machine offers: cores, GPU, energy counters, Ray, disk."""
+    from service.commands.doctor import run_doctor
+
+    run_doctor(as_json=as_json)
+
+
+def main() -> None:
+    """Entry point: turns errors into one clear line and the right exit code."""
+    _quiet_libraries()
+    try:
+        app(standalone_mode=True)
+    except NetlatheError as error:
+        sys.stderr.write(f"netlathe: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("netlathe: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it again at exit)
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        if os.environ.get("NETLATHE_TRACEBACK"):
+            raise
+        sys.stderr.write(f"netlathe: {error}\n")
+        sys.exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Our own warnings are for users; those of the libraries beneath are not."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One module a verb, each imported only when it is called."""

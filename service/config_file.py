@@ -1,0 +1,137 @@
+"""Reading a run file: safe YAML with caps, `--set` overrides, errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from service.errors import NotFoundError, UsageError
+
+MAX_BYTES = 256 * 1024
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe loader that refuses repeated keys and aliases (a few aliases can expand to gigabytes)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*name) are not allowed{self.peek_event().start_mark}")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise yaml.YAMLError(f"key given twice: {sorted(map(str, repeated))}{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        NotFoundError: no such file.
+        UsageError: too large, not YAML, not a mapping, or with repeated keys or aliases.
+    """
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        raise NotFoundError(f"no config at {path}{_did_you_mean(path.name, near)}")
+    if path.stat().st_size > MAX_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_BYTES // 1024} KiB: not a run file")
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not a readable YAML file: {error}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
+    return data
+
+
+def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`data` with each ``a.b=value`` set; values are read as YAML. Raises UsageError."""
+    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(data))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--set expects key=value (search.budget=20), got {override!r}")
+        node: Any = result
+        *parents, last = key.split(".")
+        for parent in parents:
+            if isinstance(node, list):
+                node = _item(node, parent, key)
+                continue
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
+            if not isinstance(node, dict | list):
+                raise UsageError(f"--set {key}: {parent} is a value, not a group of settings")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {key}: {text!r} is not a YAML value") from error
+        if isinstance(node, list):
+            _item(node, last, key)
+            node[int(last)] = value
+        else:
+            node[last] = value
+    return result
+
+
+def _item(node: list[Any], index: str, key: str) -> Any:
+    if not index.isdigit() or int(index) >= len(node):
+        raise UsageError(f"--set {key}: {index!r} is not an index from 0 to {len(node) - 1}")
+    return node[int(index)]
+
+
+def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
+    """`data` as `model`. Raises UsageError with one line a fault, with a "did you mean" where it helps."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_fault(model, item) for item in error.errors(include_url=False)]
+        raise UsageError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def _fault(model: type[BaseModel], item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    where = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        return f"{where}: unknown key{_did_you_mean(location[-1], known)}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {item['msg']} (got {item['input']!r:.80})"
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names valid at `path`; union members are told apart by their tag, which pydantic puts there."""
+    models = [model]
+    for part in path:
+        inner = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        if inner:
+            models = [found for annotation in inner for found in _models_in(annotation)]
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType) or get_args(annotation):
+        return [found for part in get_args(annotation) for found in _models_in(part)]
+    return []
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""

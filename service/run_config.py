@@ -1,0 +1,52 @@
+"""The run file as a whole: each part's own config, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from archspace import NasBench201SpaceConfig, StagedSpaceConfig
+from child_models import DataConfig, TrainingConfig
+from evaluation import EvaluatorConfig, LimitsConfig, MinMaxConfig, ObjectiveConfig
+from latency_models import DeviceConfig, ProfileConfig
+from search import ScheduleConfig, SearchConfig
+
+SpaceConfig = Annotated[StagedSpaceConfig | NasBench201SpaceConfig, Field(discriminator="kind")]
+
+
+class MirrorConfig(BaseModel):
+    """The copy of a run that Optuna's dashboard shows; never the source of truth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(True, description="keep the mirror")
+
+
+class RunConfig(BaseModel):
+    """Everything a run depends on. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,50}$", description="names the run's folder")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the search, not of the children")
+    data: DataConfig | None = Field(None, description="what children are trained on")
+    space: SpaceConfig = Field(description="what may be chosen")
+    device: DeviceConfig = Field(default_factory=DeviceConfig)
+    profile: ProfileConfig = Field(default_factory=ProfileConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    objective: ObjectiveConfig = Field(default_factory=MinMaxConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
+    mirror: MirrorConfig = Field(default_factory=MirrorConfig)
+
+    @model_validator(mode="after")
+    def _data_or_table(self) -> RunConfig:
+        if self.evaluator.kind == "table":
+            if self.space.kind != "nasbench201":
+                raise ValueError("evaluator.kind table needs space.kind nasbench201")
+        elif self.data is None:
+            raise ValueError("data is missing: children need something to train on")
+        return self

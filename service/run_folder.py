@@ -1,0 +1,184 @@
+"""The run directory: made before anything heavy is imported, locked while a process works in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+
+FORMAT = 1
+"""Layout of run directories; grows when an older program could no longer resume a run."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+# What a run's numbers depend on: resuming under other versions may diverge, so it is said.
+PINNED = ("netlathe", "torch", "numpy", "stable-baselines3", "sb3-contrib", "optuna", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths inside one run directory."""
+
+    path: Path
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.yaml"
+
+    @property
+    def device_file(self) -> Path:
+        return self.path / "device.json"
+
+    @property
+    def ledger_url(self) -> str:
+        return f"sqlite:///{self.path / 'ledger.db'}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    found = {}
+    for name in PINNED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def create_run(path: Path, config: Mapping[str, Any], seed: int) -> RunFolder:
+    """Make the folder with its ``run.yaml``.
+
+    Raises:
+        ConflictError: something is already there.
+        NetlatheError: the folder cannot be written.
+    """
+    folder = RunFolder(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = f"`netlathe resume {path}` goes on with it" if folder.run_file.exists() else ""
+            raise ConflictError(f"{path} already exists; choose another --out. {hint}".rstrip())
+        path.mkdir(parents=True, exist_ok=True)
+        write_run_file(folder, config, seed, frozen=None)
+    except OSError as error:
+        raise NetlatheError(f"cannot write the run folder {path}: {error}") from error
+    return folder
+
+
+def write_run_file(
+    folder: RunFolder, config: Mapping[str, Any], seed: int, frozen: Mapping[str, Any] | None
+) -> None:
+    """Write ``run.yaml`` whole or not at all. `frozen` holds what was derived once and must not change."""
+    content = {
+        "format": FORMAT,
+        "versions": installed_versions(),
+        "seed": seed,
+        "frozen": dict(frozen) if frozen is not None else None,
+        "config": dict(config),
+    }
+    text = "# Written by netlathe; resuming reads it, nothing here is meant to be edited.\n"
+    write_atomic(folder.run_file, text + yaml.safe_dump(content, sort_keys=False))
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a kill leaves the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """Contents of ``run.yaml``."""
+
+    config: dict[str, Any]
+    seed: int
+    frozen: dict[str, Any] | None
+    versions: dict[str, str]
+
+
+def open_run(path: Path) -> tuple[RunFolder, RunFile]:
+    """An existing run.
+
+    Raises:
+        NotFoundError: not a run directory.
+        UsageError: damaged, or from another version's layout.
+    """
+    folder = RunFolder(path)
+    if not folder.run_file.is_file():
+        raise NotFoundError(f"{path} is not a run: it has no run.yaml")
+    try:
+        data = yaml.safe_load(folder.run_file.read_text(encoding="utf-8"))
+        found = data["format"]
+        run = RunFile(data["config"], int(data["seed"]), data["frozen"], dict(data["versions"]))
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder.run_file} is damaged: {error!r}") from error
+    if found != FORMAT:
+        raise UsageError(
+            f"{path} has layout {found}, this netlathe reads layout {FORMAT}: "
+            f"use the version that wrote it (netlathe {run.versions.get('netlathe', '?')})"
+        )
+    return folder, run
+
+
+def version_differences(run: RunFile) -> list[str]:
+    """ "torch 2.12.0 → 2.13.0" for everything that is not as it was when the run started."""
+    now = installed_versions()
+    return [
+        f"{name} {then} → {now[name]}"
+        for name, then in run.versions.items()
+        if name in now and now[name] != then
+    ]
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Hold the run for this process. Raises ConflictError where another process has it."""
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"{folder.path} is in use by another netlathe process") from None
+        yield
+
+
+def default_path(name: str, seed: int, root: Path) -> Path:
+    """First free of ``root/<name>-s<seed>``, ``…-2``, ``…-3``…"""
+    base = f"{name}-s{seed}"
+    if not NAME.fullmatch(base):
+        raise UsageError(f"name {name!r}: expected lower-case letters, digits and dashes")
+    candidates = (root / (base if i == 1 else f"{base}-{i}") for i in range(1, 10_000))
+    return next(path for path in candidates if not path.exists())
