@@ -1,5 +1,10 @@
 """Search spaces: decisions, masks, architectures and the resolved networks they mean."""
 
+from archspace.document import ArchitectureDocument, Normalization, SpaceReference
+from archspace.factory import space_from_dict
+from archspace.nasbench201 import NasBench201Space
+from archspace.nasbench201_cell import CELL_OPS
+from archspace.nasbench201_config import NasBench201SpaceConfig
 from archspace.network import (
     INPUT,
     Block,
@@ -22,10 +27,14 @@ from archspace.space import (
     SpaceError,
     SpaceSize,
 )
+from archspace.staged import StagedSpace
+from archspace.staged_config import StageConfig, StagedSpaceConfig
 
 __all__ = [
+    "CELL_OPS",
     "INPUT",
     "Architecture",
+    "ArchitectureDocument",
     "Block",
     "BlockCost",
     "Choice",
@@ -34,12 +43,20 @@ __all__ = [
     "Exit",
     "InvalidChoices",
     "Layer",
+    "NasBench201Space",
+    "NasBench201SpaceConfig",
     "Network",
+    "Normalization",
     "SchemaError",
     "SearchSpace",
     "Shape",
     "SpaceError",
+    "SpaceReference",
     "SpaceSize",
+    "StageConfig",
+    "StagedSpace",
+    "StagedSpaceConfig",
     "network_from_dict",
     "network_to_dict",
+    "space_from_dict",
 ]

@@ -3,7 +3,8 @@
 DeployError (ValueError)
 ├── UnsupportedNetwork   a network that cannot be written as a stand-alone model
 ├── ExportError          weights, figures or a target folder that do not fit
-└── BrokenExport         a folder that is not a complete, readable export
+├── BrokenExport         a folder that is not a complete, readable export
+└── ExportNotFound       no such folder
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class ExportError(DeployError):
 
 class BrokenExport(DeployError):
     """A folder that is not an export, or a damaged one."""
+
+
+class ExportNotFound(DeployError):
+    """There is no such folder."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 from archspace import INPUT, Layer, Network
 from deploy.errors import UnsupportedNetwork
@@ -112,5 +111,5 @@ def _assigned(
 
 def _unused(variables: dict[str, str]) -> str:
     used = set(variables.values())
-    names = (*_VARIABLES, *(f"x{i}" for i in range(1, len(used) + 1)), *())
-    return next((name for name in names if name not in used), f"x{next(count(len(used) + 1))}")
+    names = (*_VARIABLES, *(f"x{i}" for i in range(1, len(used) + 1)))
+    return next(name for name in names if name not in used)

@@ -1,0 +1,227 @@
+"""The project's own search space: stages of layers, each with an operation, a skip connection and a width."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace.builder import LayerBuilder
+from archspace.chain import chain_blocks
+from archspace.decision_graph import DecisionGraph, Step
+from archspace.network import INPUT, Block, Network, Shape
+from archspace.operations import append_operation, parse_operation
+from archspace.space import (
+    Architecture,
+    BlockCost,
+    Decision,
+    SearchSpace,
+    SpaceError,
+    SpaceSize,
+)
+from archspace.staged_config import StagedSpaceConfig
+
+
+class _State(NamedTuple):
+    """What is known before a decision. `op` and `skip` are those of the layer being decided."""
+
+    channels: int
+    exited: bool  # the current map already has an exit
+    op: int = 0
+    skip: bool = False
+
+
+class _Slot(NamedTuple):
+    """One decision, and the layer that it belongs to."""
+
+    aspect: Literal["op", "skip", "keep", "exit"]
+    out_channels: tuple[int, ...]  # by keep ratio
+    stride: int
+    height: int  # of the map that the layer (or the exit) reads
+    width: int
+
+
+class StagedSpace(SearchSpace):
+    """Decisions of each layer, in order, then the exit of its stage.
+
+    | decision | choices | one valid choice only |
+    |---|---|---|
+    | ``stage{i}.layer{j}.op`` | the config's operations | identity needs stride 1, zero needs skip connections |
+    | ``stage{i}.layer{j}.skip`` | False, True | identity: False; zero: True |
+    | ``stage{i}.layer{j}.keep`` | the config's keep ratios | identity: the last one |
+    | ``stage{i}.exit`` | False, True | False where the stage built nothing after the last exit |
+
+    An identity keeps the channels that come in; every other layer gives its stage's channels × keep ratio,
+    rounded to `channel_multiple`. Layers that do nothing are not built, and an exit that would read the map
+    of the final head *is* the final head. `Architecture.digest` is that of the network built.
+    """
+
+    kind: ClassVar[str] = "staged"
+
+    def __init__(self, config: StagedSpaceConfig, *, input_shape: Shape, num_classes: int) -> None:
+        self.config = config
+        self.input_shape = Shape(*input_shape)
+        self.num_classes = num_classes
+        if num_classes < 2:
+            raise SpaceError(f"expected at least 2 classes, got {num_classes}")
+        self._operations = tuple(parse_operation(name) for name in config.operations)
+        self._block_cache: dict[Hashable, Block | None] = {}
+        named_slots = self._slots()
+        self._slot_list = [slot for _, slot in named_slots]
+        self.decisions = tuple(Decision(name, self._choices_of(slot)) for name, slot in named_slots)
+        self._graph = DecisionGraph(
+            [decision.name for decision in self.decisions],
+            start=_State(config.stem_channels, exited=False),
+            opening=self._stem(),
+            expand=self._expand,
+            ending=self._ending,
+        )
+        self._size: SpaceSize | None = None
+
+    def _slots(self) -> list[tuple[str, _Slot]]:
+        config = self.config
+        height, width = self._halved("the stem", *self.input_shape[1:], config.stem_stride)
+        slots: list[tuple[str, _Slot]] = []
+        for i, stage in enumerate(config.stages, 1):
+            out = config.physical_channels(stage)
+            for j in range(stage.layers):
+                stride = stage.stride if j == 0 else 1
+                name = f"stage{i}.layer{j}"
+                slots.append((f"{name}.op", _Slot("op", out, stride, height, width)))
+                if config.skip_connections:
+                    slots.append((f"{name}.skip", _Slot("skip", out, stride, height, width)))
+                slots.append((f"{name}.keep", _Slot("keep", out, stride, height, width)))
+                height, width = self._halved(f"stage {i}", height, width, stride)
+            if config.early_exits and i < len(config.stages):
+                slots.append((f"stage{i}.exit", _Slot("exit", out, 1, height, width)))
+        self._last_pixels = (height, width)
+        return slots
+
+    def _halved(self, place: str, height: int, width: int, stride: int) -> tuple[int, int]:
+        if min(height, width, self.input_shape.channels) < 1:
+            raise SpaceError(f"input shape {tuple(self.input_shape)}: every number must be ≥ 1")
+        if stride > 1 and min(height, width) < 2:
+            raise SpaceError(
+                f"{place} has stride {stride}, but only {height}×{width} pixels of the "
+                f"{self.input_shape.height}×{self.input_shape.width} image are left there: "
+                "use stride 1 in one of the stages"
+            )
+        return -(-height // stride), -(-width // stride)
+
+    def _choices_of(self, slot: _Slot) -> tuple[str | float | bool, ...]:
+        if slot.aspect == "op":
+            return self.config.operations
+        return self.config.keep_ratios if slot.aspect == "keep" else (False, True)
+
+    def _expand(self, position: int, state: Hashable) -> Sequence[Step | None]:
+        assert isinstance(state, _State)
+        slot = self._slot_list[position]
+        match slot.aspect:
+            case "op":
+                return [self._op_step(op, slot, state) for op in range(len(self._operations))]
+            case "skip":
+                kind = self._operations[state.op].kind
+                off = Step(state._replace(skip=False)) if kind != "zero" else None
+                on = Step(state._replace(skip=True)) if kind != "identity" else None
+                return [off, on]
+            case "keep":
+                return self._keep_steps(slot, state)
+            case "exit":
+                head = self._head(state.channels, slot.height, slot.width)
+                leave = Step(state._replace(exited=True), head)
+                return [Step(state), None if state.exited else leave]
+
+    def _op_step(self, op: int, slot: _Slot, state: _State) -> Step | None:
+        kind = self._operations[op].kind
+        if kind == "identity" and slot.stride > 1:
+            return None
+        if kind == "zero" and not self.config.skip_connections:
+            return None
+        return Step(state._replace(op=op))
+
+    def _keep_steps(self, slot: _Slot, state: _State) -> list[Step | None]:
+        steps: list[Step | None] = []
+        done = _State(state.channels, state.exited)
+        for channels in slot.out_channels:
+            block = self._layer_block(slot, state, channels)
+            steps.append(Step(_State(channels, exited=False), block) if block else Step(done))
+        if self._operations[state.op].kind == "identity":
+            steps[:-1] = [None] * (len(steps) - 1)
+        return steps
+
+    def _layer_block(self, slot: _Slot, state: _State, channels: int) -> Block | None:
+        shape = Shape(state.channels, slot.height, slot.width)
+        key = (shape, state.op, state.skip, channels, slot.stride)
+        if key not in self._block_cache:
+            operation = self._operations[state.op]
+            builder = LayerBuilder(state.channels, operation.name)
+            append_operation(
+                builder,
+                operation,
+                INPUT,
+                channels=channels,
+                stride=slot.stride,
+                skip=state.skip,
+                group_width=self.config.group_width,
+            )
+            self._block_cache[key] = _block(builder, shape) if builder.layers else None
+        return self._block_cache[key]
+
+    def _stem(self) -> Block:
+        builder = LayerBuilder(self.input_shape.channels, "stem")
+        stride = self.config.stem_stride
+        builder.conv(INPUT, self.config.stem_channels, kernel=3, stride=stride, activation="relu")
+        return _block(builder, self.input_shape)
+
+    def _head(self, channels: int, height: int, width: int) -> Block:
+        builder = LayerBuilder(channels, "head")
+        builder.classifier(INPUT, self.num_classes)
+        return _block(builder, Shape(channels, height, width))
+
+    def _ending(self, state: Hashable) -> Block | None:
+        assert isinstance(state, _State)
+        # an exit on the last map computes what the head would: it becomes the head
+        return None if state.exited else self._head(state.channels, *self._last_pixels)
+
+    @property
+    def digest(self) -> str:
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def mask(self, prefix: Sequence[int]) -> NDArray[np.bool_]:
+        return np.array(self._graph.valid(prefix), dtype=np.bool_)
+
+    def resolve(self, choices: Sequence[int]) -> Network:
+        blocks = self._graph.word(choices)
+        return chain_blocks(blocks, input_shape=self.input_shape, num_classes=self.num_classes)
+
+    def architecture(self, choices: Sequence[int]) -> Architecture:
+        checked = self.check(choices)
+        digest = self.resolve(checked).digest
+        return Architecture(self.digest, checked, digest, label=digest)
+
+    def size(self) -> SpaceSize:
+        """Both numbers are exact: see `DecisionGraph.count_words`."""
+        if self._size is None:
+            distinct = self._graph.count_words()
+            self._size = SpaceSize(self._graph.count_walks(), distinct, distinct)
+        return self._size
+
+    def minimum_cost(self, prefix: Sequence[int], block_cost: BlockCost) -> float:
+        return self._graph.minimum_cost(prefix, block_cost)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "config": self.config.model_dump(mode="json"),
+            "input_shape": self.input_shape._asdict(),
+            "num_classes": self.num_classes,
+        }
+
+
+def _block(builder: LayerBuilder, shape: Shape) -> Block:
+    return Block(name=builder.block, layers=tuple(builder.layers), input_shape=shape)

@@ -1,0 +1,111 @@
+"""``README.md`` of an export: what it is, its figures, and how to use each file."""
+
+from __future__ import annotations
+
+from archspace import ArchitectureDocument
+from child_models import count_macs, count_params
+from deploy.info import ExportInfo
+from deploy.model_config import model_name
+
+_USE = '''\
+## Use it
+
+Run these in this folder.
+
+PyTorch, nothing else needed (`model.py` is plain code: read it):
+
+```python
+import torch, model
+network = model.load()
+images = torch.randint(0, 256, (4, {shape}), dtype=torch.uint8)  # yours: pixels, 0-255
+classes, heads = network.predict(model.preprocess(images))
+```
+
+ONNX Runtime (`model.onnx`, any batch size; outputs {outputs}):
+
+```python
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+images = np.random.randint(0, 256, (4, {shape}))  # yours: pixels, 0-255
+scaled = (images / 255 - np.reshape({mean}, (-1, 1, 1))) / np.reshape({std}, (-1, 1, 1))
+outputs = session.run(None, {{"image": scaled.astype(np.float32)}})
+```
+
+timm and Hugging Face style (`config.json`, `model.safetensors`):
+
+```python
+import model, sys, timm
+def {name}(pretrained=False, **_): return model.load() if pretrained else model.Model()
+{name}.__module__, model.__all__ = "model", []
+timm.models.register_model({name})
+network = timm.create_model("local-dir:.", pretrained=True)
+```
+
+Train it anew, from the architecture alone: `netlathe train architecture.json --data …`.
+`architecture.json` lists every layer, so other tools can build it without Netlathe or `model.py`.
+
+Check that all of these agree: `netlathe verify .`; that nothing changed: `sha256sum -c SHA256SUMS`.
+'''
+
+
+def readme(document: ArchitectureDocument, info: ExportInfo) -> str:
+    """Text of ``README.md``: the same for equal input, so measured figures are only pointed to."""
+    network = document.network
+    normalization = document.normalization
+    channels = network.input_shape.channels
+    outputs = [f"`logits_{exit_.name}`" for exit_ in network.exits] + ["`logits`"]
+    use = _USE.format(
+        shape=", ".join(str(size) for size in network.input_shape),
+        outputs=", ".join(outputs),
+        mean=list(normalization.mean) if normalization else [0.0] * channels,
+        std=list(normalization.std) if normalization else [1.0] * channels,
+        name=model_name(document.digest),
+    )
+    marks = "".join(f"> **{_cell(mark)}**\n\n" for mark in info.marks)
+    return (
+        f"# {_cell(info.pick)}: {model_name(document.digest)}\n\n"
+        f"An image classifier that Netlathe found for the device “{_cell(info.device)}” "
+        f"on the data set “{_cell(info.dataset)}”.\n\n"
+        f"{marks}![The layers](architecture.svg)\n\n"
+        f"## Figures\n\n{_figures(document, info)}\n{_exits(document, info)}{use}"
+    )
+
+
+def _figures(document: ArchitectureDocument, info: ExportInfo) -> str:
+    network = document.network
+    rows = [("figure", "value", "note"), ("---", "---", "---")]
+    for accuracy in info.accuracies:
+        value = f"{accuracy.value:.2%} ± {accuracy.standard_error:.2%}"
+        rows.append((f"{accuracy.name} accuracy", value, "± standard error"))
+    for cost in info.costs:
+        spread = f" ± {cost.std:.3g}" if cost.std else ""
+        rows.append((cost.name, f"{cost.value:.4g}{spread} {cost.unit}", cost.source))
+    rows.append(("parameters", f"{count_params(network):,}", "all heads"))
+    rows.append(("multiply-accumulates", f"{count_macs(network):,}", "one image, all heads"))
+    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |\n" for row in rows]
+    return "".join(lines) + "\nMeasured figures, which vary a little, are in `measurements.json`.\n"
+
+
+def _exits(document: ArchitectureDocument, info: ExportInfo) -> str:
+    """The early exits' table, or nothing."""
+    exits = document.network.exits
+    if not exits:
+        return "\n"
+    shares = info.exit_shares or (None,) * (len(exits) + 1)
+    names = [*(exit_.name for exit_ in exits), "final head"]
+    thresholds = [*(f"{exit_.threshold:.4f}" for exit_ in exits), "–"]
+    rows = [
+        f"| {_cell(name)} | {threshold} | {'unknown' if share is None else f'{share:.1%}'} |\n"
+        for name, threshold, share in zip(names, thresholds, shares, strict=True)
+    ]
+    return (
+        "\n## Early exits\n\nAn image leaves at the first head whose normalised entropy is at most "
+        "the threshold; `predict` does so.\n\n| head | threshold | images that leave there |\n"
+        f"| --- | --- | --- |\n{''.join(rows)}\n"
+    )
+
+
+def _cell(text: str) -> str:
+    """`text` on one line, without what Markdown or HTML would take for markup."""
+    line = " ".join(text.split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -1,0 +1,200 @@
+"""The end of a run: candidates measured, picks fixed on validation, retrained, tested once.
+
+Measurements and final trainings are ledger records: a resumed run replays them instead of doing them again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from archspace import Network
+from evaluation import (
+    ChildResult,
+    ChildTask,
+    Evaluation,
+    TrainedChild,
+    Weights,
+    child_seed,
+    expected_cost,
+)
+from latency_models import Cost, PrefixCosts, measure_networks, prefix_networks
+from search.pareto import pareto_front, picks
+from search.parts import Phase, RunParts
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """One pick after the full schedule. `network` carries the thresholds chosen then."""
+
+    pick: str
+    evaluation: Evaluation
+    network: Network
+    trained: TrainedChild
+    measured: PrefixCosts | None
+    picked_after_test: bool = False
+
+    @property
+    def latency_measured(self) -> Cost | None:
+        """Expected latency: measured prefixes weighed by the shares of samples that leave there."""
+        if self.measured is None:
+            return None
+        return expected_cost(self.measured.latency_ms, self.trained.result.exit_shares)
+
+
+def measure_front(parts: RunParts, front: Sequence[Evaluation]) -> dict[str, PrefixCosts]:
+    """Measured costs of each network of the front, by digest, up to each of its heads."""
+    known: dict[str, PrefixCosts] = {}
+    missing: list[Evaluation] = []
+    for evaluation in front:
+        digest = evaluation.architecture.digest
+        record = parts.ledger.get_record(_measured_name(digest))
+        if record is None:
+            missing.append(evaluation)
+        else:
+            known[digest] = _costs_from_record(record)
+    if missing:
+        parts.on_phase(Phase("measure", f"{len(missing)} networks of the front on the device"))
+        known |= _measure(parts, missing)
+    return known
+
+
+def _measure(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str, PrefixCosts]:
+    assert parts.device_file is not None
+    networks = {
+        e.architecture.digest: prefix_networks(parts.resolve(e.architecture.choices))
+        for e in evaluations
+    }
+    flat = [network for prefixes in networks.values() for network in prefixes]
+    measurements = iter(measure_networks(flat, parts.device_file.device, seed=0))
+    result = {}
+    for digest, prefixes in networks.items():
+        own = [next(measurements) for _ in prefixes]
+        costs = PrefixCosts(
+            latency_ms=tuple(m.latency for m in own),
+            energy_mj=parts.device_file.energy(prefixes, own),
+        )
+        parts.ledger.put_record(_measured_name(digest), _costs_to_record(costs))
+        result[digest] = costs
+    return result
+
+
+def within_limits(parts: RunParts, measured: PrefixCosts) -> bool:
+    """Whether the network holds the latency and energy limits as measured, no exit taken."""
+    worst_ms, worst_mj = measured.latency_ms[-1].value, measured.energy_mj[-1].value
+    limits = parts.limits
+    return (limits.latency_ms is None or worst_ms <= limits.latency_ms) and (
+        limits.energy_mj is None or worst_mj <= limits.energy_mj
+    )
+
+
+def choose(
+    parts: RunParts, history: Sequence[Evaluation]
+) -> tuple[dict[str, Evaluation], dict[str, PrefixCosts]]:
+    """Picks by name, from networks that hold the limits as measured; and all measurements made for it.
+
+    Taking violators out can bring dominated networks to the front, so this repeats until the front holds.
+    """
+    candidates = [e for e in history if e.ok]
+    measured: dict[str, PrefixCosts] = {}
+    while candidates:
+        front = pareto_front(candidates)
+        measured |= measure_front(parts, front)
+        bad = {
+            e.architecture.digest
+            for e in front
+            if not within_limits(parts, measured[e.architecture.digest])
+        }
+        if not bad:
+            return picks(front).by_name(), measured
+        _log.warning("%d networks of the front miss a limit as measured; taken out", len(bad))
+        candidates = [e for e in candidates if e.architecture.digest not in bad]
+    return {}, measured
+
+
+def final_task(parts: RunParts, evaluation: Evaluation) -> ChildTask:
+    """The full-schedule training of one architecture."""
+    architecture, fidelity = evaluation.architecture, parts.schedule.final
+    return ChildTask(
+        architecture=architecture,
+        network=parts.resolve(architecture.choices),
+        fidelity=fidelity,
+        replicate=0,
+        seed=child_seed(parts.training_seed, architecture.digest, fidelity, 0),
+    )
+
+
+def train_finals(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str, TrainedChild]:
+    """Each architecture trained at the full schedule and tested, by digest; done ones are read back."""
+    unique = {e.architecture.digest: e for e in evaluations}
+    trained: dict[str, TrainedChild] = {}
+    for digest in unique:
+        record = parts.ledger.get_record(_final_name(digest))
+        path = weights_path(parts.run_dir, digest)
+        if record is not None and path.is_file():
+            trained[digest] = _trained_from_record(record, load_file(path))
+    tasks = [final_task(parts, e) for digest, e in unique.items() if digest not in trained]
+    if tasks:
+        parts.on_phase(
+            Phase("finals", f"{len(tasks)} networks at {parts.schedule.final_epochs} epochs")
+        )
+    for index, child in parts.evaluator.train_final(tasks) if tasks else ():
+        digest = tasks[index].architecture.digest
+        _save_weights(weights_path(parts.run_dir, digest), child.weights)
+        parts.ledger.put_record(_final_name(digest), _trained_to_record(child))
+        trained[digest] = child
+    return trained
+
+
+def weights_path(run_dir: Path, digest: str) -> Path:
+    """Where a final's weights are kept."""
+    return run_dir / "finals" / f"{digest}.safetensors"
+
+
+def _save_weights(path: Path, weights: Weights) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
+    temporary.replace(path)
+
+
+def standard_error(accuracy: float, count: int) -> float:
+    """Of a share over `count` independent samples: √(a(1−a)/n)."""
+    return float(np.sqrt(accuracy * (1 - accuracy) / count))
+
+
+def _measured_name(digest: str) -> str:
+    return f"measured/{digest}"
+
+
+def _final_name(digest: str) -> str:
+    return f"final/{digest}"
+
+
+def _costs_to_record(costs: PrefixCosts) -> dict[str, Any]:
+    return {key: [asdict(cost) for cost in values] for key, values in costs._asdict().items()}
+
+
+def _costs_from_record(record: Mapping[str, Any]) -> PrefixCosts:
+    return PrefixCosts(**{key: tuple(Cost(**c) for c in values) for key, values in record.items()})
+
+
+def _trained_to_record(child: TrainedChild) -> dict[str, Any]:
+    record = asdict(child)
+    del record["weights"]
+    return record
+
+
+def _trained_from_record(record: Mapping[str, Any], weights: Weights) -> TrainedChild:
+    result = dict(record["result"])
+    for key in ("exit_thresholds", "exit_shares"):
+        result[key] = tuple(result[key])
+    return TrainedChild(**{**record, "result": ChildResult(**result), "weights": weights})

@@ -1,0 +1,125 @@
+"""`netlathe search` and `netlathe resume`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from service.config_file import apply_overrides, read_mapping
+from service.errors import ConflictError, NotFoundError, StoppedError, UsageError
+from service.output import talk
+from service.run_folder import (
+    RunFolder,
+    create_run,
+    default_path,
+    locked,
+    open_run,
+    version_differences,
+)
+
+RESULTS = Path("results")
+
+
+def run_search_verb(
+    config: Path,
+    *,
+    out: Path | None,
+    seed: int | None,
+    device_file: Path | None,
+    overrides: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make the run folder first, then import what is heavy, check everything, and search."""
+    data = apply_overrides(read_mapping(config), overrides)
+    if seed is not None:
+        data["seed"] = seed
+    if device_file is not None and not device_file.is_file():
+        raise NotFoundError(f"no device file at {device_file}")
+    if dry_run:
+        from service.run import dry_run as check
+
+        check(data, source=str(config), base=config.parent, device_file=device_file, as_json=as_json)
+        return
+    used_seed = data.get("seed", 0)
+    if isinstance(used_seed, bool) or not isinstance(used_seed, int):
+        raise UsageError(f"seed: expected a whole number, got {used_seed!r}")
+    path = out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
+    data = _anchored(data, config.parent)
+    folder = create_run(path, data, used_seed)
+    if device_file is not None:
+        (folder.path / "device.json").write_bytes(device_file.read_bytes())
+    try:
+        _carry_out(folder, fresh=True, source=str(config), as_json=as_json)
+    except UsageError:
+        _remove_unstarted(folder)
+        raise
+
+
+def run_resume_verb(run: Path, *, as_json: bool) -> None:
+    """Go on with a run; a finished one is shown again and changes nothing."""
+    folder, file = open_run(run)
+    for difference in version_differences(file):
+        talk.print(
+            f"[yellow]note[/]: {difference} since this run began; results may differ from then on"
+        )
+    _carry_out(folder, fresh=False, source=str(folder.run_file), as_json=as_json)
+
+
+def _carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> None:
+    with locked(folder), _stop_signals():
+        talk.print(f"run folder: {folder.path}")
+        from service.run import carry_out
+
+        try:
+            carry_out(folder, fresh=fresh, source=source, as_json=as_json)
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"stopped; nothing is lost. Go on with: netlathe resume {folder.path}"
+            ) from None
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C; a second signal of either kind ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        talk.print("stopping (again to force)…")
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _anchored(data: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Relative paths in a config mean "beside the config" or, if nothing is there, "from here"; a run must
+    find them again from anywhere."""
+    result = dict(data)
+    for group, key in (("data", "path"), ("evaluator", "table")):
+        section = result.get(group)
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            given = Path(section[key])
+            beside = base / given
+            found = beside if not given.is_absolute() and beside.exists() else given
+            result[group] = {**section, key: str(found.absolute())}
+    return result
+
+
+def _remove_unstarted(folder: RunFolder) -> None:
+    """A config that was refused leaves no folder behind, unless something else is in it already."""
+    for path in (folder.run_file, folder.device_file, folder.path / ".lock", folder.log):
+        path.unlink(missing_ok=True)
+    try:
+        folder.path.rmdir()
+    except OSError as error:
+        raise ConflictError(f"{folder.path} is not empty: {error}") from error

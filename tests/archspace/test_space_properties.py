@@ -1,0 +1,166 @@
+"""Properties that every search space must have, over random spaces and points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archspace import (
+    ArchitectureDocument,
+    NasBench201Space,
+    SearchSpace,
+    Shape,
+    SpaceError,
+    StagedSpace,
+    StagedSpaceConfig,
+    network_from_dict,
+    network_to_dict,
+    space_from_dict,
+)
+
+OPERATIONS = ("dwconv_k5", "group_conv_k3", "conv_k1", "mbconv_k3_e3", "identity", "zero")
+
+
+@st.composite
+def staged_configs(draw: st.DrawFn) -> dict[str, Any]:
+    stages = st.fixed_dictionaries(
+        {
+            "channels": st.integers(1, 40),
+            "layers": st.integers(1, 3),
+            "stride": st.sampled_from([1, 2]),
+        }
+    )
+    operations = draw(st.lists(st.sampled_from(OPERATIONS), unique=True, max_size=3))
+    return {
+        "stem_channels": draw(st.integers(1, 24)),
+        "stages": draw(st.lists(stages, min_size=1, max_size=3)),
+        "operations": ["dwconv_k3", *operations],
+        "keep_ratios": draw(st.sampled_from([[1.0], [0.5, 1.0], [0.25, 0.5, 0.75, 1.0]])),
+        "skip_connections": draw(st.booleans()),
+        "early_exits": draw(st.booleans()),
+        "channel_multiple": draw(st.sampled_from([1, 4, 8])),
+    }
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> SearchSpace:
+    if draw(st.integers(0, 4)) == 0:
+        return NasBench201Space()
+    config = StagedSpaceConfig.model_validate(draw(staged_configs()))
+    shape = Shape(draw(st.sampled_from([1, 3])), draw(st.integers(8, 13)), draw(st.integers(8, 13)))
+    return StagedSpace(config, input_shape=shape, num_classes=draw(st.integers(2, 12)))
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), seeds)
+def test_every_prefix_can_be_completed_into_a_network_that_fits_together(
+    space: SearchSpace, seed: int
+) -> None:
+    choices = space.sample(np.random.default_rng(seed))
+    for length, decision in enumerate(space.decisions):
+        mask = space.mask(choices[:length])
+        assert mask.dtype == np.bool_
+        assert mask.shape == (len(decision.choices),)
+        assert mask.any()
+        assert mask[choices[length]]
+    assert space.check(choices) == choices
+    network = space.resolve(choices)
+    assert network.shapes[network.output] == Shape(network.num_classes, 1, 1)
+    assert sum(len(block.layers) for block in network.blocks) == len(network.layers)
+    for block in network.blocks:
+        assert (
+            block.as_network().shapes[block.layers[-1].name]
+            == network.shapes[block.layers[-1].name]
+        )
+    assert network_from_dict(network_to_dict(network)) == network
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), seeds)
+def test_mutations_and_neighbours_are_valid_and_differ(space: SearchSpace, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    choices = space.sample(rng)
+    changed = space.mutate(choices, rng)
+    assert space.check(changed) == changed
+    can_change = any(space.mask(choices[:i]).sum() > 1 for i in range(len(choices)))
+    assert (changed != choices) == can_change
+    neighbours = list(space.neighbours(choices))
+    assert len(set(neighbours)) == len(neighbours)
+    assert choices not in neighbours
+    for neighbour in neighbours:
+        assert space.check(neighbour) == neighbour
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), seeds)
+def test_digests_collapse_exactly_where_what_is_built_is_equal(
+    space: SearchSpace, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    first = space.sample(rng)
+    for second in [space.mutate(first, rng) for _ in range(8)]:
+        a, b = space.architecture(first), space.architecture(second)
+        if isinstance(space, NasBench201Space):
+            assert (a.digest == b.digest) == (a.label == b.label) == (first == second)
+        else:
+            assert (a.digest == b.digest) == (space.resolve(first) == space.resolve(second))
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), seeds)
+def test_documents_come_back_from_json(space: SearchSpace, seed: int) -> None:
+    choices = space.sample(np.random.default_rng(seed))
+    architecture, network = space.architecture(choices), space.resolve(choices)
+    document = ArchitectureDocument(
+        digest=architecture.digest,
+        label=architecture.label,
+        network=network.with_thresholds(tuple(0.1 for _ in network.exits)),
+        space={"kind": space.kind, "digest": space.digest},
+        choices=space.named(choices),
+    )
+    assert ArchitectureDocument.from_json(document.to_json()) == document
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), seeds)
+def test_a_space_comes_back_from_its_description(space: SearchSpace, seed: int) -> None:
+    again = space_from_dict(space.to_dict())
+    choices = space.sample(np.random.default_rng(seed))
+    assert type(again) is type(space)
+    assert again.digest == space.digest
+    assert again.decisions == space.decisions
+    assert again.architecture(choices) == space.architecture(choices)
+    assert again.encode(choices).sum() == len(space.decisions)
+
+
+@settings(max_examples=40, deadline=None)
+@given(spaces(), seeds)
+def test_the_bound_shrinks_never_as_choices_are_made(space: SearchSpace, seed: int) -> None:
+    def block_cost(block: object) -> float:
+        return 1.0
+
+    choices = space.sample(np.random.default_rng(seed))
+    bounds = [space.minimum_cost(choices[:n], block_cost) for n in range(len(choices) + 1)]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] == len(space.resolve(choices).blocks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "darts"}, "unknown kind of space 'darts'"),
+        ({"extra": 1}, "needs the fields"),
+        ({"input_shape": [3, 32, 32]}, "expected channels, height and width"),
+        ({"input_shape": {"channels": 3, "height": 32}}, "expected channels, height and width"),
+    ],
+)
+def test_bad_descriptions_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        space_from_dict({**NasBench201Space().to_dict(), **change})
