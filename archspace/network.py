@@ -210,9 +210,12 @@ def _output_shape(layer: Layer, shapes: Mapping[str, Shape]) -> Shape:
         return Shape(layer.out_channels, 1, 1)
     if layer.op in ("conv", "avg_pool"):
         if layer.op == "conv" and (channels % layer.groups or layer.out_channels % layer.groups):
-            raise ValueError(f"layer {layer.name}: {layer.groups} groups do not divide its channels")
+            raise ValueError(
+                f"layer {layer.name}: {layer.groups} groups do not divide its channels"
+            )
         height, width = (
-            (size + 2 * layer.padding - layer.kernel) // layer.stride + 1 for size in (height, width)
+            (size + 2 * layer.padding - layer.kernel) // layer.stride + 1
+            for size in (height, width)
         )
         if height < 1 or width < 1:
             raise ValueError(f"layer {layer.name}: its output would be {height}×{width} pixels")

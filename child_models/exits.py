@@ -51,15 +51,15 @@ def normalised_entropy(logits: Floats) -> NDArray[np.float32]:
     """H(softmax(logits)) / log(classes) of each sample, in [`SMALLEST_ENTROPY`, 1]; computed in float32.
 
     Args:
-        logits: shape (samples, classes), at least two classes. A row with NaN gives NaN, which is below no
-            threshold: such a sample goes on to the next head.
+        logits: shape (samples, classes), at least two classes. A row that is not finite gives
+            NaN, which is below no threshold: such a sample goes on to the next head.
 
     Raises:
         ValueError: another shape, or fewer than two classes.
     """
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits: expected (samples, classes ≥ 2), got shape {logits.shape}")
-    with np.errstate(invalid="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         shifted = logits.astype(np.float32)
         shifted = shifted - shifted.max(axis=1, keepdims=True)
         log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

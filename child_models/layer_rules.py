@@ -37,22 +37,30 @@ def check_buildable(network: Network) -> None:
     Raises:
         UnbuildableNetwork: names, shapes, bits, inputs or heads that do not fit; the message names the layer.
     """
+    ops = {layer.name: layer.op for layer in network.layers}
+    if len(ops) < len(network.layers):
+        raise UnbuildableNetwork("two layers have the same name; give each its own")
+    unknown = [name for name in network.heads if name not in ops]
+    if unknown:
+        raise UnbuildableNetwork(f"heads {unknown}: there are no such layers")
+    for layer in network.layers:
+        problem = _problem(layer, [ops.get(source, INPUT) for source in layer.inputs])
+        if problem:
+            raise UnbuildableNetwork(f"layer {layer.name}: {problem}")
+    _check_shapes(network)
+
+
+def _check_shapes(network: Network) -> None:
     try:
         shapes = network.shapes
     except ValueError as error:
         raise UnbuildableNetwork(str(error)) from error
-    ops = {layer.name: layer.op for layer in network.layers}
-    if len(ops) < len(network.layers):
-        raise UnbuildableNetwork("two layers have the same name; give each its own")
-    missing = [name for name in network.heads if name not in ops]
-    if missing:
-        raise UnbuildableNetwork(f"no layer is called {missing}, yet a head is")
     for layer in network.layers:
-        problem = _problem(layer, [ops.get(source, INPUT) for source in layer.inputs])
-        if not problem and layer.op == "linear" and shapes[layer.inputs[0]][1:] != (1, 1):
-            problem = f"a linear layer reads 1×1 maps, this one gets {shapes[layer.inputs[0]]}"
-        if problem:
-            raise UnbuildableNetwork(f"layer {layer.name}: {problem}")
+        source = shapes[layer.inputs[0]]
+        if layer.op == "linear" and source[1:] != (1, 1):
+            raise UnbuildableNetwork(
+                f"layer {layer.name}: a linear layer reads 1×1 maps, this one gets {source}"
+            )
 
 
 def _problem(layer: Layer, source_ops: list[str]) -> str:

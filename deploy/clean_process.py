@@ -9,22 +9,24 @@ import importlib.abc
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Wall(importlib.abc.MetaPathFinder):
     """Refuses to find the blocked packages, wherever they are installed."""
 
-    def __init__(self, blocked):
+    def __init__(self, blocked: Sequence[str]) -> None:
         self.blocked = frozenset(blocked)
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname.partition(".")[0] in self.blocked:
             raise ModuleNotFoundError(f"{fullname} is out of reach here", name=fullname)
-        return None
+        return
 
 
-def importable(names):
+def importable(names: Sequence[str]) -> list[str]:
     """Those of `names` that can be imported here."""
     found = []
     for name in names:
@@ -36,21 +38,23 @@ def importable(names):
     return found
 
 
-def load_code(path):
+def load_code(path: str) -> Any:
     """The module ``model.py`` from its path alone: the folder itself is not searched for imports."""
     spec = importlib.util.spec_from_file_location("exported_model", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def count_macs(network, images):
+def count_macs(network: Any, images: Any) -> int:
     """Multiply-accumulates of one image, by hooks on what really ran."""
     import torch
 
     total = 0
 
-    def count(layer, inputs, output):
+    def count(layer: Any, inputs: Any, output: Any) -> None:
         nonlocal total
         fan_in = layer.weight[0].numel()
         total += output[0].numel() * fan_in
@@ -64,7 +68,7 @@ def count_macs(network, images):
     return total
 
 
-def answer(request, folder):
+def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the parent asked for; logits and decisions go to raw files in `folder`."""
     import numpy as np
     import torch
@@ -89,7 +93,7 @@ def answer(request, folder):
     }
 
 
-def main():
+def main() -> None:
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text())
     sys.meta_path.insert(0, Wall(request["blocked"]))
@@ -98,4 +102,5 @@ def main():
     (folder / "answer.json").write_text(json.dumps(result))
 
 
-main()
+if __name__ == "__main__":
+    main()

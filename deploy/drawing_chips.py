@@ -75,7 +75,9 @@ def _conv_details(item: Item) -> str:
         part
         for part in (
             "ReLU first" if item.before else "",
-            f"{layer.in_channels} → {layer.out_channels}" if changes else f"{layer.out_channels} ch",
+            f"{layer.in_channels} → {layer.out_channels}"
+            if changes
+            else f"{layer.out_channels} ch",
             f"/{layer.stride}" if layer.stride > 1 else "",
             "BN" if layer.norm else "",
             "ReLU" if layer.activation == "relu" else "",

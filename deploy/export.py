@@ -6,22 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archspace import ArchitectureDocument
-from child_models import build_onnx, count_macs, count_params
-from child_models.layer_rules import check_weights, weight_shapes
+from child_models import build_onnx, count_macs, count_params, weight_shapes
+from child_models.layer_rules import check_weights
 from deploy import files
 from deploy.drawing import draw_architecture
 from deploy.errors import ExportError
 from deploy.info import ExportInfo
 from deploy.model_config import config_json
-from deploy.model_source import model_source
+from deploy.model_source import model_code
 from deploy.readme import readme
 
-Weights = Mapping[str, NDArray]
+Weights = Mapping[str, NDArray[Any]]
 
 
 def export_architecture(
@@ -54,7 +55,7 @@ def export_contents(
     network = document.network
     document = replace(document, num_params=count_params(network), macs=count_macs(network))
     texts = {
-        files.CODE: model_source(document),
+        files.CODE: model_code(document),
         files.ARCHITECTURE: document.to_json(),
         files.CONFIG: config_json(document),
         files.PICTURE: draw_architecture(network),

@@ -27,13 +27,13 @@ from deploy.model_template import (
 )
 from deploy.schedule import LOGITS, Part, Step, schedule
 
-_LAYER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
-_BLOCK_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
+_LAYER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_BLOCK_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _WIDTH = 88
 """Lines of the generated file, as `black` and `ruff` wrap them by default."""
 
 
-def model_source(document: ArchitectureDocument) -> str:
+def model_code(document: ArchitectureDocument) -> str:
     """Text of the stand-alone ``model.py``.
 
     Raises:
@@ -69,7 +69,7 @@ def _check(network: Network) -> None:
 def _check_layer(layer: Layer) -> None:
     if not _LAYER_NAME.fullmatch(layer.name):
         raise UnsupportedNetwork(
-            f"layer {layer.name!r}: expected at most 40 letters, digits and _ as its name"
+            f"layer {layer.name!r}: expected at most 64 letters, digits and _ as its name"
         )
     if not _BLOCK_NAME.fullmatch(layer.block):
         raise UnsupportedNetwork(f"block {layer.block!r}: expected letters, digits, . and _")
@@ -224,10 +224,7 @@ def _step_lines(part: Part) -> Iterator[str]:
         if step.layer.block != block:
             block = step.layer.block
             yield f"# {block}"
-        line = f"{step.target} = {_expression(step)}"
-        if 8 + len(line) > _WIDTH:
-            raise UnsupportedNetwork(f"layer {step.layer.name}: {len(step.sources)} inputs")
-        yield line
+        yield f"{step.target} = {_expression(step)}"
 
 
 def _expression(step: Step) -> str:
@@ -265,7 +262,7 @@ def _parts_method(calls: str) -> list[str]:
 def _part_method(number: int, part: Part, network: Network) -> list[str]:
     arguments = ", ".join(f"{name}: Tensor" for name in part.receives)
     last = number == len(network.heads)
-    goal = "the end" if last else network.exits[number - 1].name
+    goal = "the final head" if last else network.exits[number - 1].name
     results = f"({LOGITS},)" if not part.hands_on else ", ".join((LOGITS, *part.hands_on))
     return [
         f"    def part{number}(self, {arguments}) -> tuple[Tensor, ...]:",

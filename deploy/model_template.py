@@ -1,4 +1,4 @@
-"""The fixed text of the generated ``model.py``; `model_source` fills in the layers."""
+"""The fixed text of the generated ``model.py``; `model_code` fills in the layers."""
 
 HEADER = '''
 """Architecture {digest}, found by Netlathe. Needs PyTorch only.
@@ -69,14 +69,14 @@ FORWARD_WITHOUT_EXITS = '''
 PREDICT_WITHOUT_EXITS = '''
     @torch.inference_mode()
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class of each image, (N,), and the head that decided: always 0, the only one."""
+        """Class of each image, (N,), and the head that decided it: always 0."""
         classes = self(x).argmax(1)
         return classes, torch.zeros_like(classes)
 '''
 
 FORWARD_WITH_EXITS = '''
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Logits of every head, (N, classes) each: the exits' first, the final one last."""
+        """Logits of every head, (N, classes) each: the exits first, the end last."""
         heads, live = [], (x,)
         for part in self.parts:
             logits, *live = part(*live)
@@ -89,7 +89,7 @@ PREDICT_WITH_EXITS = '''
     def predict(
         self, x: Tensor, thresholds: tuple[float, ...] = EXIT_THRESHOLDS
     ) -> tuple[Tensor, Tensor]:
-        """Class of each image, (N,), and the head that decided, (N,): 0 is the first exit.
+        """Class of each image, (N,), and the head that decided it, (N,): from 0 on.
 
         An image leaves at the first exit that is sure enough; only the others go on.
         """
@@ -113,14 +113,18 @@ PREDICT_WITH_EXITS = '''
 
 ENTROPY = '''
 def normalised_entropy(logits: Tensor) -> Tensor:
-    """How unsure a head is about each image: 0 (certain) to 1 (all classes alike), (N,)."""
+    """How unsure a head is about each image: above 0 (certain) to 1 (all alike), (N,).
+
+    It is never 0, so that a threshold of 0 switches an exit off.
+    """
     log_shares = F.log_softmax(logits.float(), dim=1)
-    return -(log_shares.exp() * log_shares).sum(1) / math.log(NUM_CLASSES)
+    entropy = -(log_shares.exp() * log_shares).sum(1) / math.log(NUM_CLASSES)
+    return entropy.clamp(torch.finfo(torch.float32).tiny, 1.0)
 '''
 
 LOADING = '''
 def preprocess(images: Tensor) -> Tensor:
-    """Pixels, uint8 of 0-255 or float of 0-1, (N, C, H, W) -> what the network reads."""
+    """(N, C, H, W) pixels, uint8 of 0-255 or float of 0-1 -> what the network reads."""
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     mean = torch.tensor(MEAN, device=images.device).view(-1, 1, 1)
     std = torch.tensor(STD, device=images.device).view(-1, 1, 1)
@@ -135,7 +139,7 @@ def load(directory: str | Path = Path(__file__).parent) -> Model:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Length of a JSON header (8 bytes, little-endian), the header, then raw numbers."""
+    """The file: length of a JSON header (8 bytes), that header, then raw numbers."""
     data = bytearray(path.read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from archspace import ArchitectureDocument
-from child_models import count_macs, count_params
+from child_models import count_macs, count_params, onnx_output_names
 from deploy.info import ExportInfo
 from deploy.model_config import model_name
 
-_USE = '''\
+_USE = """\
 ## Use it
 
 Run these in this folder.
@@ -45,7 +45,7 @@ Train it anew, from the architecture alone: `netlathe train architecture.json --
 `architecture.json` lists every layer, so other tools can build it without Netlathe or `model.py`.
 
 Check that all of these agree: `netlathe verify .`; that nothing changed: `sha256sum -c SHA256SUMS`.
-'''
+"""
 
 
 def readme(document: ArchitectureDocument, info: ExportInfo) -> str:
@@ -53,7 +53,7 @@ def readme(document: ArchitectureDocument, info: ExportInfo) -> str:
     network = document.network
     normalization = document.normalization
     channels = network.input_shape.channels
-    outputs = [f"`logits_{exit_.name}`" for exit_ in network.exits] + ["`logits`"]
+    outputs = [f"`{name}`" for name in onnx_output_names(network)]
     use = _USE.format(
         shape=", ".join(str(size) for size in network.input_shape),
         outputs=", ".join(outputs),

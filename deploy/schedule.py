@@ -100,13 +100,19 @@ def _assigned(
     for layer in group:
         sources = tuple(variables[source] for source in layer.inputs)
         dying = dict.fromkeys(s for s in layer.inputs if last_use[s] == layer.name)
-        freed = [variables.pop(source) for source in dying]
+        freed = sorted((variables.pop(source) for source in dying), key=_rank)
         if layer.name == head:
             yield Step(layer, sources, LOGITS)
             continue
         target = freed[0] if freed else _unused(variables)
         variables[layer.name] = target
         yield Step(layer, sources, target)
+
+
+def _rank(variable: str) -> tuple[int, str]:
+    """The trunk's value stays in ``x``, branches take the later names."""
+    known = variable in _VARIABLES
+    return (_VARIABLES.index(variable), "") if known else (len(_VARIABLES), variable)
 
 
 def _unused(variables: dict[str, str]) -> str:

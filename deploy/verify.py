@@ -7,11 +7,12 @@ The generated ``model.py`` runs in a process of its own that cannot import Netla
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import files
-from deploy.errors import BrokenExport, DeployError, ExportNotFound
+from deploy.errors import DeployError, ExportNotFound
 from deploy.verify_files import (
     check_architecture,
     check_checksums,
@@ -58,7 +59,7 @@ class VerifyReport:
         directory: what was checked.
         checks: in the order in which they ran; after a failure, those that need its result are left out.
         files: hashes of the files that are there.
-        tolerance: outputs a and b agree if |a - b| ≤ tolerance · max(1, max |b|).
+        tolerance: outputs a and b agree if |a - b| ≤ tolerance · max |b| + 10⁻⁶.
     """
 
     directory: str
@@ -75,7 +76,7 @@ class VerifyReport:
         return tuple(check for check in self.checks if not check.ok)
 
 
-class _Stop(Exception):
+class _StopChecking(Exception):
     """A check failed whose result others need."""
 
 
@@ -95,7 +96,7 @@ class _Checks:
     def need(self, name: str, check: Callable[[], str]) -> None:
         self.run(name, check)
         if not self.done[-1].ok:
-            raise _Stop
+            raise _StopChecking
 
 
 def verify_export(directory: Path, *, timeout_s: float = 300.0) -> VerifyReport:
@@ -115,10 +116,8 @@ def verify_export(directory: Path, *, timeout_s: float = 300.0) -> VerifyReport:
     if not directory.is_dir():
         raise ExportNotFound(f"{directory}: no such folder; expected one that an export wrote")
     checks = _Checks()
-    try:
+    with suppress(_StopChecking):
         _run_all(directory, checks, timeout_s)
-    except _Stop:
-        pass
     return VerifyReport(str(directory), tuple(checks.done), _hashes(directory))
 
 
@@ -150,6 +149,3 @@ def _hashes(directory: Path) -> tuple[FileHash, ...]:
         for path in paths
         if path.is_file() and not path.is_symlink()
     )
-
-
-__all__ = ["BrokenExport", "Check", "FileHash", "VerifyReport", "verify_export"]

@@ -6,6 +6,7 @@ Each returns what it found as a line for people, or raises BrokenExport.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,24 +14,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archspace import ArchitectureDocument
-from child_models import count_macs, count_params
+from child_models import count_macs, count_params, weight_shapes
 from child_models.layer_rules import check_weights
 from deploy import files
 from deploy.errors import BrokenExport
 from deploy.model_config import config_json
-from deploy.model_source import model_source
+from deploy.model_source import model_code
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
 
 _MAX_BYTES = {files.WEIGHTS: 4 << 30, files.ONNX: 2 << 30}
 _MAX_TEXT_BYTES = 4 << 20
-DIGEST_KEY = "netlathe_digest"
 
 
 def check_files(directory: Path) -> str:
     """All files are there, are plain files (no links), and none is absurdly large."""
-    missing = [n for n in files.EXPORT_FILES if not (directory / n).exists(follow_symlinks=False)]
+    missing = [n for n in files.EXPORT_FILES if not os.path.lexists(directory / n)]
     if missing:
         raise BrokenExport(f"missing: {', '.join(missing)}; export again")
     for name in files.EXPORT_FILES:
@@ -92,6 +92,9 @@ def check_weights_file(directory: Path, document: ArchitectureDocument) -> str:
         check_weights(document.network, weights)
     except ValueError as error:
         raise BrokenExport(f"{files.WEIGHTS}: {error}") from error
+    unknown = sorted(set(weights) - set(weight_shapes(document.network)))
+    if unknown:
+        raise BrokenExport(f"{files.WEIGHTS}: {unknown[:3]} do not belong to this network")
     broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
     if broken:
         raise BrokenExport(f"{files.WEIGHTS}: {broken[:3]} hold NaN or infinity")
@@ -101,6 +104,8 @@ def check_weights_file(directory: Path, document: ArchitectureDocument) -> str:
 def check_onnx(directory: Path, document: ArchitectureDocument) -> str:
     """``model.onnx`` is valid, about this architecture, and points to no file outside itself."""
     import onnx
+
+    from child_models.onnx_graph import DIGEST_KEY
 
     try:
         model = onnx.load_model(directory / files.ONNX, load_external_data=False)
@@ -146,8 +151,8 @@ def _node_tensors(nodes: object) -> Iterator[TensorProto]:
 
 
 def check_code(directory: Path, document: ArchitectureDocument) -> str:
-    """``model.py`` is what `model_source` writes: only then is it run."""
-    expected = model_source(document).encode()
+    """``model.py`` is what `model_code` writes: only then is it run."""
+    expected = model_code(document).encode()
     if (directory / files.CODE).read_bytes() != expected:
         raise BrokenExport(
             f"{files.CODE} is not what this version writes for {files.ARCHITECTURE}: it was edited, or "

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evaluation import Evaluation, LedgerSession
-from search.export_run import export_final
 from search.finals import Final, choose, train_finals
 from search.optuna_mirror import OptunaMirror
 from search.parts import Phase, RunParts
@@ -42,9 +41,7 @@ def run_search(parts: RunParts) -> RunSummary:
     return summary
 
 
-def _search_with(
-    parts: RunParts, config: StrategyConfig, mirror: OptunaMirror
-) -> LedgerSession:
+def _search_with(parts: RunParts, config: StrategyConfig, mirror: OptunaMirror) -> LedgerSession:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
     session = open_session(parts, config)
     parts.on_phase(Phase("search", session.name))

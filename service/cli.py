@@ -32,17 +32,24 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run directory (default:
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting: --set search.budget=20.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the search (default: the config's).")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of the search (default: the config's).")
+]
 DeviceFile = Annotated[
-    Path | None, typer.Option("--device-file", help="Use this profile instead of measuring the device.")
+    Path | None,
+    typer.Option("--device-file", help="Use this profile instead of measuring the device."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 
 
 @app.command()
 def init(
-    data: Annotated[Path, typer.Option("--data", help="Your data: class folders, .npz, or CIFAR files.")],
-    out: Annotated[Path, typer.Option("--out", help="The config to write.")] = Path("netlathe.yaml"),
+    data: Annotated[
+        Path, typer.Option("--data", help="Your data: class folders, .npz, or CIFAR files.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The config to write.")] = Path(
+        "netlathe.yaml"
+    ),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing config.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +66,9 @@ def search(
     seed: Seed = None,
     device_file: DeviceFile = None,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, start nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the device, search, compare with controls, export the best network."""
@@ -86,7 +95,10 @@ def resume(run: Run, as_json: AsJson = False) -> None:
 
 @app.command()
 def space(
-    config: Config, device_file: DeviceFile = None, overrides: Overrides = None, as_json: AsJson = False
+    config: Config,
+    device_file: DeviceFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the decisions, the size, and what the smallest, middle and largest networks cost."""
     from service.commands.space import run_space
@@ -123,7 +135,9 @@ def train(
     data: Annotated[str, typer.Option("--data", help="Path of the data, or: digits, shapes.")],
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the schedule.")] = 60,
     seed: Annotated[int, typer.Option("--seed", help="Seed of initialisation and order.")] = 0,
-    to: Annotated[Path | None, typer.Option("--to", help="Export the trained network here.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Export the trained network here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train an exported architecture from scratch to a full schedule, and test it once."""
@@ -148,7 +162,9 @@ def compare(
 
 @app.command()
 def dashboard(
-    results: Annotated[Path, typer.Option("--results", help="Folder of the runs.")] = Path("results"),
+    results: Annotated[Path, typer.Option("--results", help="Folder of the runs.")] = Path(
+        "results"
+    ),
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8080,
 ) -> None:
     """Open Optuna's dashboard over the runs, on this machine only."""
@@ -177,7 +193,7 @@ def main() -> None:
         sys.stderr.write("netlathe: interrupted\n")
         sys.exit(130)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it again at exit)
+        sys.stdout = Path(os.devnull).open("w")  # Python flushes it once more at exit
         sys.exit(1)
     except (ValueError, OSError) as error:
         if os.environ.get("NETLATHE_TRACEBACK"):

@@ -141,8 +141,6 @@ class ProgressDisplay:
             rows.append(ProgressBar(total=progress.budget, completed=progress.done, width=60))
         table = Table.grid(padding=(0, 2))
         for worker in progress.workers():
-            table.add_row(
-                Text(worker.name, style="dim"), worker.doing, f"{worker.seconds:.0f} s"
-            )
+            table.add_row(Text(worker.name, style="dim"), worker.doing, f"{worker.seconds:.0f} s")
         rows.append(table)
         return Group(*rows)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from archspace import NasBench201Space, SearchSpace, Shape, StagedSpace, StagedSpaceConfig
-from child_models import Dataset, load_data
-from envs import CostBounds
+from archspace import SearchSpace
+from child_models import Dataset
 from evaluation import (
     Costing,
-    Evaluator,
-    ModelCosting,
-    ObjectiveBounds,
-    RayEvaluator,
-    TableCosting,
-    TableEvaluator,
-    TrainingEvaluator,
 )
-from latency_models import CostModel, DeviceFile, MeasuredTable, profile_device
-from search import SpaceTable, impossible_limits, space_table
-from service.errors import UsageError
+from latency_models import CostModel, DeviceFile, MeasuredTable
+from search import SpaceTable
 from service.run_config import RunConfig
 
 Progress = Callable[[str, float], None]

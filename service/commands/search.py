@@ -43,12 +43,16 @@ def run_search_verb(
     if dry_run:
         from service.run import dry_run as check
 
-        check(data, source=str(config), base=config.parent, device_file=device_file, as_json=as_json)
+        check(
+            data, source=str(config), base=config.parent, device_file=device_file, as_json=as_json
+        )
         return
     used_seed = data.get("seed", 0)
     if isinstance(used_seed, bool) or not isinstance(used_seed, int):
         raise UsageError(f"seed: expected a whole number, got {used_seed!r}")
-    path = out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
+    path = (
+        out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
+    )
     data = _anchored(data, config.parent)
     folder = create_run(path, data, used_seed)
     if device_file is not None:

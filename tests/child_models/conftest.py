@@ -130,9 +130,9 @@ def _random_layer(rows: _Rows, source: str, live: list[str], rng: np.random.Gene
 def with_layer() -> Callable[..., Network]:
     """(network, layer name, **fields) → the network with that layer's fields changed."""
 
-    def change(network: Network, name: str, **fields: object) -> Network:
+    def change(network: Network, target: str, /, **fields: object) -> Network:
         layers = tuple(
-            replace(layer, **fields) if layer.name == name else layer  # type: ignore[arg-type]
+            replace(layer, **fields) if layer.name == target else layer  # type: ignore[arg-type]
             for layer in network.layers
         )
         return replace(network, layers=layers)

@@ -1,0 +1,130 @@
+"""How cheap a network can still become after the decisions made so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Block, BlockCost, SearchSpace
+from child_models import count_macs, count_params
+from evaluation import LimitsConfig
+from latency_models import CostModel
+
+BYTES_PER_PARAM = 4
+FEATURE_NAMES = ("latency_ms", "energy_mj", "num_params", "macs")
+FEATURE_RANGE = (0.0, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostTerm:
+    """One additive cost, worst case (no exit taken), in its own unit.
+
+    A network's bound is (`overhead` + Σ block costs) · (1 + `margin`). `limit` is the hard limit, infinite
+    where there is none; `scale` is the limit, else the largest bound of the space.
+    """
+
+    name: str
+    block_cost: BlockCost
+    overhead: float
+    margin: float
+    limit: float
+    scale: float
+
+
+class CostBounds:
+    """Lower bounds of a space's additive costs, and which of them have hard limits.
+
+    | term | block cost | margin |
+    |---|---|---|
+    | latency_ms | the cost model's, plus its overhead a call | the cost model's `latency_margin` |
+    | energy_mj | the cost model's | 0: energy has no stated margin; the full model checks |
+    | num_params | exact count; `size_bytes` counts 4 bytes a parameter | 0 |
+    | macs | exact count | 0 |
+
+    Without a cost model (tables of measured results) there are no bounds and no masks: limits are then
+    checked by the ledger alone.
+
+    Args:
+        space: whose decisions are made.
+        cost_model: predicts block costs, or None.
+        limits: hard limits; absent ones do not bind.
+    """
+
+    def __init__(
+        self, space: SearchSpace, cost_model: CostModel | None, limits: LimitsConfig
+    ) -> None:
+        self.space = space
+        self.limits = limits
+        self.terms: tuple[CostTerm, ...] = ()
+        if cost_model is not None:
+            self.terms = (
+                self._term(
+                    "latency_ms",
+                    cost_model.block_latency_ms,
+                    limits.latency_ms,
+                    overhead=cost_model.additive_overhead_ms,
+                    margin=cost_model.latency_margin,
+                ),
+                self._term("energy_mj", cost_model.block_energy_mj, limits.energy_mj),
+                self._term("num_params", block_params, _params_limit(limits)),
+                self._term("macs", block_macs, limits.macs),
+            )
+        self.binding = tuple(term for term in self.terms if math.isfinite(term.limit))
+        """The terms that have a hard limit."""
+
+    def _term(
+        self,
+        name: str,
+        block_cost: BlockCost,
+        limit: float | None,
+        *,
+        overhead: float = 0.0,
+        margin: float = 0.0,
+    ) -> CostTerm:
+        most = -self.space.minimum_cost((), lambda block: -block_cost(block))
+        largest = (overhead + most) * (1 + margin)
+        return CostTerm(
+            name=name,
+            block_cost=block_cost,
+            overhead=overhead,
+            margin=margin,
+            limit=math.inf if limit is None else float(limit),
+            scale=max(largest if limit is None else float(limit), 1e-12),
+        )
+
+    def bound(self, term: CostTerm, prefix: Sequence[int]) -> float:
+        """Bound of the cheapest completion of `prefix`, in the term's unit."""
+        cheapest = self.space.minimum_cost(prefix, term.block_cost)
+        return (term.overhead + cheapest) * (1 + term.margin)
+
+    def excess(self, prefix: Sequence[int]) -> float:
+        """Largest bound / limit over the terms that have a limit; ≤ 1 fits. 0 without limits."""
+        return max((self.bound(term, prefix) / term.limit for term in self.binding), default=0.0)
+
+    def features(self, prefix: Sequence[int]) -> NDArray[np.float32]:
+        """Bound / `scale` in the order of `FEATURE_NAMES`, clipped to `FEATURE_RANGE`; 0 where unknown."""
+        values = np.zeros(len(FEATURE_NAMES), dtype=np.float32)
+        for i, term in enumerate(self.terms):
+            values[i] = self.bound(term, prefix) / term.scale
+        return values.clip(*FEATURE_RANGE)
+
+
+def block_params(block: Block) -> float:
+    """Learnable parameters of a block."""
+    return float(count_params(block.as_network()))
+
+
+def block_macs(block: Block) -> float:
+    """Multiply-accumulates of a block for one image."""
+    return float(count_macs(block.as_network()))
+
+
+def _params_limit(limits: LimitsConfig) -> float | None:
+    given = [limits.num_params]
+    if limits.size_bytes is not None:
+        given.append(int(limits.size_bytes // BYTES_PER_PARAM))
+    return min((limit for limit in given if limit is not None), default=None)

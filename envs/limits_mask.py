@@ -1,0 +1,71 @@
+"""A search space in which only what can still hold the hard limits is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Architecture, BlockCost, Choices, Network, SearchSpace, SpaceSize
+from envs.cost_bounds import CostBounds
+
+CACHED_PREFIXES = 100_000
+
+
+class LimitedSpace(SearchSpace):
+    """The space of `bounds`, its masks ANDed with the cost mask; sampling and mutating follow suit.
+
+    A choice stays if, for each limit, the cheapest completion under the additive model plus its margin holds
+    it. Where none does, the choice with the smallest bound / limit stays (the first of equals), so every
+    prefix can be completed. With several limits, each may be met by another completion: the mask is
+    necessary, not sufficient, and the ledger's check by the full model has the last word.
+
+    All else (digests, networks, size) is the underlying space's; `check` follows the masks.
+    """
+
+    kind = "limited"
+
+    def __init__(self, bounds: CostBounds) -> None:
+        self.bounds = bounds
+        self.unlimited = bounds.space
+        self.decisions = bounds.space.decisions
+        self._cached_mask = lru_cache(CACHED_PREFIXES)(self._mask)
+
+    def mask(self, prefix: Sequence[int]) -> NDArray[np.bool_]:
+        return self._cached_mask(tuple(prefix)).copy()
+
+    def _mask(self, prefix: Choices) -> NDArray[np.bool_]:
+        valid = self.unlimited.mask(prefix)
+        if not self.bounds.binding or valid.sum() == 1:
+            return valid
+        excess = np.full(len(valid), np.inf)
+        for choice in np.flatnonzero(valid):
+            excess[choice] = self.bounds.excess((*prefix, int(choice)))
+        fits = valid & (excess <= 1.0)
+        if not fits.any():
+            fits[int(np.argmin(excess))] = True
+        return fits
+
+    @property
+    def digest(self) -> str:
+        return self.unlimited.digest
+
+    def resolve(self, choices: Sequence[int]) -> Network:
+        return self.unlimited.resolve(choices)
+
+    def architecture(self, choices: Sequence[int]) -> Architecture:
+        return self.unlimited.architecture(choices)
+
+    def size(self) -> SpaceSize:
+        """Of the underlying space, limits not considered."""
+        return self.unlimited.size()
+
+    def minimum_cost(self, prefix: Sequence[int], block_cost: BlockCost) -> float:
+        """Over the underlying space's completions."""
+        return self.unlimited.minimum_cost(prefix, block_cost)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.unlimited.to_dict()

@@ -1,0 +1,108 @@
+"""Proximal policy optimisation with action masks: the project's own searcher.
+
+Schulman et al. 2017 (arXiv 1707.06347), masks as in Huang and Ontañón 2020 (arXiv 2006.14171), with
+sb3-contrib's `MaskablePPO`. One episode is one architecture; γ = λ = 1, since only the last step is rewarded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import MaskablePPO
+
+from archspace import Choices
+from envs import ArchitectureVecEnv, CostBounds
+from evaluation import Evaluation, LedgerSession
+from search.strategies.checkpoint_store import CheckpointStore
+from search.strategies.keep_schedule import KeepSchedule
+from search.strategies.ppo_checkpoint import capture, restore
+from search.strategies.ppo_config import PPOConfig
+from search.strategies.process_state import SeparateState
+from search.strategies.reward_scaling import RewardScaler
+from search.strategy import Strategy
+
+_log = logging.getLogger(__name__)
+
+
+class PPOSearch(Strategy):
+    """Decides `num_envs` architectures in lockstep, evaluates them in one call, updates, and so on.
+
+    Rewards are normalised by all rewards seen; the weights of the entropy and the learning rate go linearly
+    from their start to their end with the share of the budget spent. A checkpoint is written before each
+    rollout; `run` goes on from the latest usable one, the ledger's log answering for the open rollout.
+
+    Args:
+        config: see `PPOConfig`.
+        bounds: the space with its additive costs and hard limits.
+        seed: of the agent.
+        checkpoint_dir: where checkpoints go; without one, a stopped search is replayed from the start.
+    """
+
+    name: ClassVar[str] = "ppo"
+
+    def __init__(
+        self, config: PPOConfig, bounds: CostBounds, seed: int, checkpoint_dir: Path | None = None
+    ) -> None:
+        super().__init__(bounds, seed)
+        self._config = config
+        self._length = len(self.space.decisions)
+        self._store = (
+            CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
+        )
+        self._keep = (
+            KeepSchedule(config.keep_schedule, self.space.decisions)
+            if config.keep_schedule
+            else None
+        )
+        self._scaler = RewardScaler(config.reward_scaling)
+        self._known: set[Choices] = set()
+        self._progress = 0.0
+
+    def search(self, session: LedgerSession) -> None:
+        state = SeparateState()
+        with state.inside():
+            env = ArchitectureVecEnv(
+                _Outside(session, state),
+                self.bounds,
+                self._config.num_envs,
+                mask_filter=self._allowed,
+                reward_rule=self._rewards,
+            )
+            model = self._model(env)
+            self._resume(session, model, env)
+            while True:
+                self._begin_rollout(session, model, env)
+                steps = self._config.num_envs * self._config.episodes * self._length
+                model.learn(steps, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+
+    def _model(self, env: ArchitectureVecEnv) -> MaskablePPO:
+        config = self._config
+        rollout = config.num_envs * config.episodes * self._length
+        return MaskablePPO(
+            "MlpPolicy",
+            env,
+            learning_rate=lambda _: _between(
+                config.learning_rate, config.learning_rate_end, self._progress
+            ),
+            n_steps=config.episodes * self._length,
+            batch_size=config.minibatch or rollout,
+            n_epochs=config.epochs,
+            gamma=1.0,
+            gae_lambda=1.0,
+            clip_range=config.clip_range,
+            ent_coef=config.entropy,
+            vf_coef=config.value_weight,
+            max_grad_norm=config.max_grad_norm,
+            policy_kwargs={"net_arch": list(config.hidden), "activation_fn": torch.nn.Tanh},
+            seed=self.seed % 2**32,
+            device="cpu",
+        )

@@ -1,0 +1,46 @@
+"""The contract of everything that proposes architectures."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from envs import CostBounds, LimitedSpace
+from evaluation import BudgetExhausted, LedgerSession, SpaceExhausted
+
+_log = logging.getLogger(__name__)
+
+
+class Strategy(ABC):
+    """Proposes architectures to a session of the ledger until its budget is spent.
+
+    A strategy's proposals depend on its config, its seed, the space with its limits and the evaluations handed
+    back, and on nothing else: not on time, worker counts or global random states. Run again over the same log,
+    it repeats itself proposal by proposal; that is how a stopped search is resumed.
+
+    Args:
+        bounds: the space with its additive costs and hard limits. Only choices that its masks allow
+            are proposed.
+        seed: of this strategy's own random numbers.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, bounds: CostBounds, seed: int) -> None:
+        self.bounds = bounds
+        self.space = LimitedSpace(bounds)
+        self.seed = seed
+
+    def run(self, session: LedgerSession) -> None:
+        """Search until the budget is spent or nothing new is found; both are normal ends."""
+        try:
+            self.search(session)
+        except BudgetExhausted:
+            _log.info("%s: the budget is spent", self.name)
+        except SpaceExhausted as error:
+            _log.warning("%s: ended with budget left: %s", self.name, error)
+
+    @abstractmethod
+    def search(self, session: LedgerSession) -> None:
+        """Propose and learn, for ever: BudgetExhausted or SpaceExhausted end it."""
