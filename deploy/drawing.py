@@ -44,7 +44,7 @@ def draw_architecture(network: Network) -> str:
             body, y = _link(body, axis, y, shape, exits, shown)
     width = axis + RIGHT + _MARGIN + (_EXIT_GAP + _EXIT_WIDTH if shown.exits else 0)
     title = f"Network for {_shape(network.input_shape)} images and {network.num_classes} classes"
-    return svg.document(width, y + _MARGIN, title, body)
+    return svg.document(width, y + _MARGIN, title, body, key=network.digest)
 
 
 def _cards(network: Network, shown: Picture) -> list[Card]:

@@ -8,7 +8,7 @@ from archspace import Layer
 from deploy import svg
 from deploy.drawing_layout import Item
 
-CHIP_WIDTH = 158.0
+CHIP_WIDTH = 170.0
 CHIP_HEIGHT = 40.0
 SUM_RADIUS = 11.0
 

@@ -28,6 +28,8 @@ MEASUREMENTS = "measurements.json"
 DETERMINISTIC = (ARCHITECTURE, PICTURE, CONFIG, ONNX, CODE, WEIGHTS, README)
 """Equal input gives equal bytes in these; SHA256SUMS lists them."""
 EXPORT_FILES = (*DETERMINISTIC, CHECKSUMS, MEASUREMENTS)
+BYTECODE = "__pycache__"
+"""What Python leaves in an export where ``model.py`` was imported."""
 
 
 def sha256(path: Path) -> str:
@@ -105,7 +107,7 @@ def _check_replaceable(target: Path) -> None:
         raise ExportError(f"{target} is not a folder; choose another place")
     if not target.exists():
         return
-    names = {path.name for path in target.iterdir()}
+    names = {path.name for path in target.iterdir()} - {BYTECODE}
     foreign = sorted(names - set(EXPORT_FILES))
     if foreign or (names and ARCHITECTURE not in names):
         raise ExportError(

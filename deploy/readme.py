@@ -34,11 +34,12 @@ outputs = session.run(None, {{"image": scaled.astype(np.float32)}})
 timm and Hugging Face style (`config.json`, `model.safetensors`):
 
 ```python
-import model, sys, timm
+import json, model, timm
 def {name}(pretrained=False, **_): return model.load() if pretrained else model.Model()
 {name}.__module__, model.__all__ = "model", []
 timm.models.register_model({name})
 network = timm.create_model("local-dir:.", pretrained=True)
+data = timm.data.resolve_data_config(pretrained_cfg=json.load(open("config.json"))["pretrained_cfg"])
 ```
 
 Train it anew, from the architecture alone: `netlathe train architecture.json --data …`.

@@ -68,12 +68,14 @@ def path(points: str, *, dashed: bool = False, arrow: bool = False) -> str:
     return f'<path d="{points}" fill="none" stroke="{LINE}" stroke-width="1.6"{dash}{head}/>'
 
 
-def document(width: float, height: float, title: str, body: list[str]) -> str:
-    """A whole SVG file on a white ground; `title` is what a screen reader says."""
+def document(width: float, height: float, title: str, body: list[str], *, key: str) -> str:
+    """A whole SVG file on a white ground; `title` is what a screen reader says.
+
+    `key` (letters and digits) makes its ids differ from those of other drawings on the same page.
+    """
     size = f"{number(width)} {number(height)}"
-    # An id of its own for each drawing is not needed: equal ids mean equal arrow heads.
     arrow = (
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" '
+        f'<defs><marker id="arrow-{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" '
         f'markerHeight="6" orient="auto"><path d="M0 0L8 4L0 8z" fill="{LINE}"/></marker></defs>'
     )
     return "\n".join(
@@ -84,7 +86,7 @@ def document(width: float, height: float, title: str, body: list[str]) -> str:
             f"<title>{escape(title)}</title>",
             arrow,
             f'<rect width="{number(width)}" height="{number(height)}" rx="10" fill="#ffffff"/>',
-            *body,
+            *(line.replace("url(#arrow)", f"url(#arrow-{key})") for line in body),
             "</svg>",
             "",
         ]

@@ -40,7 +40,9 @@ def check_files(directory: Path) -> str:
         limit = _MAX_BYTES.get(name, _MAX_TEXT_BYTES)
         if path.stat().st_size > limit:
             raise BrokenExport(f"{name} has {path.stat().st_size:,} bytes, more than {limit:,}")
-    others = sorted({path.name for path in directory.iterdir()} - set(files.EXPORT_FILES))
+    others = sorted(
+        {path.name for path in directory.iterdir()} - {*files.EXPORT_FILES, files.BYTECODE}
+    )
     beside = f"; not part of it: {', '.join(others[:5])}" if others else ""
     return f"{len(files.EXPORT_FILES)} files{beside}"
 

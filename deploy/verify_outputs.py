@@ -73,9 +73,12 @@ def rebuild(directory: Path, document: ArchitectureDocument, timeout_s: float) -
     images = probe_images(network)
     onnx_logits = _run_onnx(directory, network, images)
     exported = tuple(float(exit_.threshold or 0.0) for exit_ in network.exits)
-    # Random images may all be sure or all unsure: at the medians, half of them leave at each exit.
-    medians = tuple(float(np.median(normalised_entropy(head))) for head in onnx_logits[:-1])
-    thresholds = {"exported": exported, "medians": medians}
+    # Random images may all be sure or all unsure: at the medians, half of them leave at each exit. Below
+    # 10⁻⁴, entropies are mostly rounding.
+    medians = tuple(
+        max(float(np.median(normalised_entropy(head))), 1e-4) for head in onnx_logits[:-1]
+    )
+    thresholds = {"exported": exported, "median": medians}
     with tempfile.TemporaryDirectory(prefix="netlathe-verify-") as name:
         folder = Path(name)
         # The text that was checked is the text that runs, whatever happens to the file meanwhile.
@@ -223,9 +226,12 @@ def check_exits(rebuilt: Rebuilt, document: ArchitectureDocument) -> str:
         raise BrokenExport(f"{files.CODE} has thresholds {rebuilt.thresholds}, expected {expected}")
     if not exits:
         return "none"
+    # What rounding really did to these logits; never more than `check_outputs` lets pass.
+    gap = float(np.abs(rebuilt.logits - rebuilt.onnx_logits).max())
+    delta = min(2 * gap, _allowed(rebuilt.onnx_logits))
     lines = []
     for name, (thresholds, classes, heads) in rebuilt.decisions.items():
-        clear = ~_too_close(rebuilt.onnx_logits, thresholds)
+        clear = ~_too_close(rebuilt.onnx_logits, thresholds, delta)
         wanted_classes, wanted_heads = apply_exits(list(rebuilt.onnx_logits), thresholds)
         wrong = clear & ((classes != wanted_classes) | (heads != wanted_heads))
         if wrong.any():
@@ -241,13 +247,12 @@ def check_exits(rebuilt: Rebuilt, document: ArchitectureDocument) -> str:
     return "; ".join(lines)
 
 
-def _too_close(logits: Array, thresholds: Sequence[float]) -> NDArray[np.bool_]:
-    """Images whose exit or class the tolerance leaves open, (N,).
+def _too_close(logits: Array, thresholds: Sequence[float], delta: float) -> NDArray[np.bool_]:
+    """Images whose exit or class a change of each logit by `delta` could change, (N,).
 
-    A change of the logits by at most δ changes the entropy H by at most 2·H·δ to first order
-    (∂H/∂z_i = -p_i (log p_i + H), and Σ p_i |log p_i| = H); twice that, and float32's own rounding.
+    Such a change moves the entropy H by at most 2·H·δ to first order (∂H/∂z_i = -p_i (log p_i + H), and
+    Σ p_i |log p_i| = H); twice that, and float32's own rounding.
     """
-    delta = _allowed(logits)
     close = np.zeros(logits.shape[1], dtype=bool)
     for head, threshold in zip(logits, thresholds, strict=False):
         entropy = normalised_entropy(head)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -106,3 +105,70 @@ class PPOSearch(Strategy):
             seed=self.seed % 2**32,
             device="cpu",
         )
+
+    def _resume(self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv) -> None:
+        self._scaler = RewardScaler(self._config.reward_scaling)
+        self._known = set()
+        for checkpoint in self._store.usable() if self._store else ():
+            if checkpoint.sequence > session.logged:
+                _log.warning("checkpoint at %d is ahead of the log", checkpoint.sequence)
+                continue
+            session.start_at(checkpoint.sequence)
+            restore(checkpoint, model, env)
+            seen = checkpoint.state["rewards"]
+            self._scaler = RewardScaler(self._config.reward_scaling, seen)
+            self._known = {e.architecture.choices for e in session.history}
+            _log.info("ppo: goes on from proposal %d", checkpoint.sequence)
+            return
+
+    def _begin_rollout(
+        self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv
+    ) -> None:
+        self._progress = session.spent / session.budget
+        model.ent_coef = _between(self._config.entropy, self._config.entropy_end, self._progress)
+        if self._store:
+            checkpoint = capture(
+                model, env, sequence=len(session.history), rewards=self._scaler.seen
+            )
+            self._store.save(checkpoint)
+
+    def _allowed(self, prefix: Choices, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if self._keep:
+            valid = self._keep.allowed(len(prefix), valid, self._progress)
+        if not self._config.avoid_known or len(prefix) < self._length - 1:
+            return valid
+        new = [ok and (*prefix, i) not in self._known for i, ok in enumerate(valid)]
+        return np.array(new) if any(new) else valid
+
+    def _rewards(self, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
+        self._known.update(evaluation.architecture.choices for evaluation in evaluations)
+        return self._scaler.scale(
+            [evaluation.reward for evaluation in evaluations],
+            is_new=[evaluation.is_new for evaluation in evaluations],
+        )
+
+    def _fingerprint(self) -> str:
+        """Of all that decides the agent's proposals, apart from the ledger's answers."""
+        content = {
+            "config": self._config.model_dump(mode="json"),
+            "space": self.space.digest,
+            "limits": self.bounds.limits.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Outside:
+    """The session, asked with the process's own random states in place."""
+
+    def __init__(self, session: LedgerSession, state: SeparateState) -> None:
+        self._session = session
+        self._state = state
+
+    def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
+        with self._state.outside():
+            return self._session.evaluate(batch)
+
+
+def _between(start: float, end: float, progress: float) -> float:
+    return start + (end - start) * min(max(progress, 0.0), 1.0)

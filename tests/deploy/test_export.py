@@ -142,6 +142,7 @@ def test_checksums_are_what_sha256sum_expects(with_exits, tmp_path):
 
 def test_an_earlier_export_is_replaced(with_exits, without_exits, tmp_path):
     export(with_exits, tmp_path / "e")
+    (tmp_path / "e" / "__pycache__").mkdir()  # someone imported model.py there
     export(without_exits, tmp_path / "e")
     assert contents(tmp_path / "e") == contents(export(without_exits, tmp_path / "f"))
 

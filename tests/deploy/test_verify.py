@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deploy import ExportNotFound, VerifyReport, export_architecture, verify_export
-from deploy.files import DETERMINISTIC, checksums_text, sha256
-from deploy.verify_outputs import BLOCKED, _too_close
+from child_models import normalised_entropy
+from deploy import BrokenExport, ExportNotFound, VerifyReport, export_architecture, verify_export
+from deploy.files import DETERMINISTIC, checksums_text, read_document, sha256
+from deploy.verify_files import check_checksums, check_config
+from deploy.verify_outputs import BLOCKED, _too_close, check_exits, rebuild
 
 
 def export(made, directory: Path) -> Path:
@@ -67,9 +70,8 @@ def test_any_changed_byte_shows_in_the_checksums(without_exits, tmp_path):
     folder = export(without_exits, tmp_path / "e")
     with (folder / "README.md").open("a") as file:
         file.write("better than it is")
-    report = verify_export(folder)
-    assert failed(report) == "checksums"
-    assert "README.md" in report.failures[0].detail
+    with pytest.raises(BrokenExport, match=r"changed since the export: README\.md"):
+        check_checksums(folder)
 
 
 def test_edited_code_is_not_run(without_exits, tmp_path):
@@ -109,10 +111,8 @@ def test_wrong_config_shows(without_exits, tmp_path):
     folder = export(without_exits, tmp_path / "e")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_classes": 3}))
-    sign_again(folder)
-    report = verify_export(folder)
-    assert failed(report) == "config"
-    assert "num_classes" in report.failures[0].detail
+    with pytest.raises(BrokenExport, match="num_classes"):
+        check_config(folder, read_document(folder))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "architecture.json"])
@@ -213,4 +213,18 @@ def test_every_package_of_ours_is_blocked():
 def test_decisions_within_the_tolerance_are_not_judged():
     logits = np.array([[[4.0, 0.0], [0.0, 0.0]], [[4.0, 0.0], [1.0, 0.0]]], dtype=np.float32)
     # Image 0 is clear at both heads; image 1's classes are alike at the exit.
-    assert _too_close(logits, (0.5,)).tolist() == [False, True]
+    assert _too_close(logits, (0.5,), 1e-3).tolist() == [False, True]
+    entropy = float(normalised_entropy(logits[0])[0])
+    assert _too_close(logits, (entropy * 1.001,), 1e-3).tolist() == [True, True]
+    assert _too_close(logits, (entropy * 1.1,), 1e-3).tolist() == [False, True]
+
+
+def test_wrong_decisions_show(with_exits, tmp_path):
+    folder = export(with_exits, tmp_path / "e")
+    document = read_document(folder)
+    rebuilt = rebuild(folder, document, timeout_s=100)
+    assert "decisions equal" in check_exits(rebuilt, document)
+    thresholds, classes, heads = rebuilt.decisions["median"]
+    late = {"median": (thresholds, classes, np.full_like(heads, 2))}
+    with pytest.raises(BrokenExport, match="leave elsewhere"):
+        check_exits(replace(rebuilt, decisions=late), document)

@@ -1,0 +1,53 @@
+"""Training images as normalised, augmented tensors, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from child_models.augmentation import AugmentationConfig, Augmenter
+from child_models.datasets.base import Dataset
+
+
+class TrainingBatches:
+    """Shuffles and augments the training split anew each epoch.
+
+    An epoch's batches differ by one image at most, so none is left over that is too small for BatchNorm.
+
+    Args:
+        batch_size: largest batch.
+        seed: of order and augmentation; nothing else, and no other generator, decides them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmentation: AugmentationConfig,
+        *,
+        batch_size: int,
+        channels_last: bool,
+        seed: int,
+    ) -> None:
+        self.size = len(dataset.train)
+        self.steps = -(-self.size // batch_size)
+        """Batches an epoch."""
+        self._augmenter = Augmenter(dataset.train.images, augmentation)
+        self._labels = torch.from_numpy(dataset.train.labels)
+        scale, shift = dataset.scale_and_shift(dataset.train.images.dtype)
+        self._scale, self._shift = torch.from_numpy(scale), torch.from_numpy(shift)
+        self._channels_last = channels_last
+        self._rng = np.random.default_rng([seed, 1])
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images (batch, channels, height, width) float32, labels (batch,) int64)."""
+        order = self._rng.permutation(self.size)
+        for indices in np.array_split(order, self.steps):
+            batch = torch.from_numpy(self._augmenter.batch(indices, self._rng))
+            images = batch.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+            yield (
+                images if self._channels_last else images.contiguous(),
+                self._labels[torch.from_numpy(indices)],
+            )

@@ -1,0 +1,43 @@
+"""Results and costs as JSON text, and back. Numbers survive exactly; NaN and infinity are refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from evaluation.results import ChildResult, FailureReason, NetworkCosts
+from latency_models import Cost
+
+
+def dump(value: Any) -> str:
+    """Compact JSON. Raises ValueError on NaN or infinity."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def result_to_json(result: ChildResult) -> str:
+    """A child's outcome as JSON."""
+    return dump(asdict(result))
+
+
+def result_from_json(text: str) -> ChildResult:
+    """Inverse of `result_to_json`."""
+    data = json.loads(text)
+    if data["failure"] is not None:
+        data["failure"] = FailureReason(data["failure"])
+    for name in ("exit_thresholds", "exit_shares"):
+        data[name] = tuple(data[name])
+    return ChildResult(**data)
+
+
+def costs_to_json(costs: NetworkCosts) -> str:
+    """Costs as JSON."""
+    return dump(asdict(costs))
+
+
+def costs_from_json(text: str) -> NetworkCosts:
+    """Inverse of `costs_to_json`."""
+    data = json.loads(text)
+    return NetworkCosts(
+        **{key: Cost(**value) if isinstance(value, dict) else value for key, value in data.items()}
+    )
