@@ -7,7 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from child_models.augmentation import AugmentationConfig
     from child_models.counts import LayerCount, count_macs, count_params, layer_counts
+    from child_models.datasets import (
+        CifarConfig,
+        DataConfig,
+        DataError,
+        Dataset,
+        DigitsConfig,
+        ImageFolderConfig,
+        NpzConfig,
+        ShapesConfig,
+        Split,
+        inspect_path,
+        load_data,
+    )
     from child_models.exits import (
         ExitChoice,
         ExitPredictions,
@@ -18,9 +32,35 @@ if TYPE_CHECKING:
     from child_models.layer_rules import UnbuildableNetwork, WeightMismatch, weight_shapes
     from child_models.module import ChildModule, build_module
     from child_models.onnx_graph import build_onnx, onnx_output_names
+    from child_models.training import (
+        NonFiniteTraining,
+        TrainedNetwork,
+        evaluate_network,
+        train_child,
+    )
+    from child_models.training_config import TrainingConfig
 
 _NAMES_BY_FILE = {
-    "counts": ("LayerCount", "count_macs", "count_params", "layer_counts"),
+    "augmentation": ("AugmentationConfig",),
+    "counts": (
+        "LayerCount",
+        "count_macs",
+        "count_params",
+        "layer_counts",
+    ),
+    "datasets": (
+        "CifarConfig",
+        "DataConfig",
+        "DataError",
+        "Dataset",
+        "DigitsConfig",
+        "ImageFolderConfig",
+        "NpzConfig",
+        "ShapesConfig",
+        "Split",
+        "inspect_path",
+        "load_data",
+    ),
     "exits": (
         "ExitChoice",
         "ExitPredictions",
@@ -28,17 +68,47 @@ _NAMES_BY_FILE = {
         "choose_thresholds",
         "normalised_entropy",
     ),
-    "layer_rules": ("UnbuildableNetwork", "WeightMismatch", "weight_shapes"),
-    "module": ("ChildModule", "build_module"),
-    "onnx_graph": ("build_onnx", "onnx_output_names"),
+    "layer_rules": (
+        "UnbuildableNetwork",
+        "WeightMismatch",
+        "weight_shapes",
+    ),
+    "module": (
+        "ChildModule",
+        "build_module",
+    ),
+    "onnx_graph": (
+        "build_onnx",
+        "onnx_output_names",
+    ),
+    "training": (
+        "NonFiniteTraining",
+        "TrainedNetwork",
+        "evaluate_network",
+        "train_child",
+    ),
+    "training_config": ("TrainingConfig",),
 }
 _FILES = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 
 __all__ = [
+    "AugmentationConfig",
     "ChildModule",
+    "CifarConfig",
+    "DataConfig",
+    "DataError",
+    "Dataset",
+    "DigitsConfig",
     "ExitChoice",
     "ExitPredictions",
+    "ImageFolderConfig",
     "LayerCount",
+    "NonFiniteTraining",
+    "NpzConfig",
+    "ShapesConfig",
+    "Split",
+    "TrainedNetwork",
+    "TrainingConfig",
     "UnbuildableNetwork",
     "WeightMismatch",
     "apply_exits",
@@ -47,9 +117,13 @@ __all__ = [
     "choose_thresholds",
     "count_macs",
     "count_params",
+    "evaluate_network",
+    "inspect_path",
     "layer_counts",
+    "load_data",
     "normalised_entropy",
     "onnx_output_names",
+    "train_child",
     "weight_shapes",
 ]
 

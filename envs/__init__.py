@@ -7,7 +7,7 @@ Stable-Baselines3, is fetched from its file when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from envs.architecture_env import ArchitectureEnv
+from envs.architecture_env import DEFAULT_WEIGHTS, ArchitectureEnv
 from envs.cost_bounds import CostBounds, CostTerm
 from envs.limits_mask import LimitedSpace
 from envs.observation import NUM_WEIGHTS, ObservationEncoder
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from envs.vec_env import ArchitectureVecEnv, VecEnvState
 
 __all__ = [
+    "DEFAULT_WEIGHTS",
     "ENV_ID",
     "NUM_WEIGHTS",
     "ArchitectureEnv",

@@ -126,5 +126,5 @@ def block_macs(block: Block) -> float:
 def _params_limit(limits: LimitsConfig) -> float | None:
     given = [limits.num_params]
     if limits.size_bytes is not None:
-        given.append(int(limits.size_bytes // BYTES_PER_PARAM))
+        given.append(limits.size_bytes / BYTES_PER_PARAM)
     return min((limit for limit in given if limit is not None), default=None)

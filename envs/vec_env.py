@@ -62,7 +62,7 @@ class ArchitectureVecEnv(VecEnv):
         session: gives the scores.
         bounds: the space with its additive costs and hard limits.
         num_envs: architectures a batch.
-        weights: preference weights shown to the agent; set `preference` to change them between episodes.
+        preference: gives the preference weights to show to the agent; they may change between episodes.
         mask_filter: further restriction of the masks.
         reward_rule: what the agent sees as rewards.
     """
@@ -73,16 +73,16 @@ class ArchitectureVecEnv(VecEnv):
         bounds: CostBounds,
         num_envs: int,
         *,
-        weights: Sequence[float] = DEFAULT_WEIGHTS,
+        preference: Callable[[], Sequence[float]] = lambda: DEFAULT_WEIGHTS,
         mask_filter: MaskFilter | None = None,
         reward_rule: RewardRule = raw_rewards,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected at least 1 environment, got {num_envs}")
         self.space = LimitedSpace(bounds)
-        self.preference = tuple(weights)
         self.render_mode = None
         self._session = session
+        self._preference = preference
         self._mask_filter = mask_filter
         self._reward_rule = reward_rule
         self._encoder = ObservationEncoder(bounds)
@@ -139,7 +139,8 @@ class ArchitectureVecEnv(VecEnv):
         return rewards
 
     def _observations(self) -> NDArray[np.float32]:
-        return np.stack([self._encoder.encode(p, self.preference) for p in self._prefixes])
+        weights = self._preference()
+        return np.stack([self._encoder.encode(prefix, weights) for prefix in self._prefixes])
 
     def get_state(self) -> VecEnvState:
         """Where the episodes stand now; give it to `set_state` to go on from there."""

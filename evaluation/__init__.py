@@ -1,1 +1,89 @@
-""""""
+"""Children's scores: the ledger, evaluators, objectives, limits and costing.
+
+Importing the package loads neither torch nor Ray.
+"""
+
+from evaluation.child_runner import ChildLimits
+from evaluation.costing import Costing, ModelCosting, TableCosting, expected_cost
+from evaluation.evaluator import (
+    BudgetExhausted,
+    EvaluationError,
+    Evaluator,
+    EvaluatorUnavailable,
+    NotSupported,
+    ReplayDivergence,
+    SpaceExhausted,
+    TrainedChild,
+    Weights,
+    WorkerStatus,
+    child_seed,
+)
+from evaluation.evaluator_config import EvaluatorConfig
+from evaluation.ledger import Ledger
+from evaluation.ledger_session import LedgerSession
+from evaluation.limits import LimitsConfig, violation
+from evaluation.objective_config import (
+    InverseConfig,
+    MinMaxConfig,
+    MnasNetConfig,
+    ObjectiveConfig,
+    WeightSchedule,
+)
+from evaluation.objectives import Objective, ObjectiveBounds, make_objective
+from evaluation.ray_evaluator import RayEvaluator
+from evaluation.results import (
+    ChildResult,
+    ChildTask,
+    Evaluation,
+    FailureReason,
+    Fidelity,
+    NetworkCosts,
+)
+from evaluation.storage import LedgerError, check_storage
+from evaluation.table_evaluator import TableEvaluator
+from evaluation.tables import SessionRecord
+from evaluation.training_evaluator import TrainingEvaluator
+
+__all__ = [
+    "BudgetExhausted",
+    "ChildLimits",
+    "ChildResult",
+    "ChildTask",
+    "Costing",
+    "Evaluation",
+    "EvaluationError",
+    "Evaluator",
+    "EvaluatorConfig",
+    "EvaluatorUnavailable",
+    "FailureReason",
+    "Fidelity",
+    "InverseConfig",
+    "Ledger",
+    "LedgerError",
+    "LedgerSession",
+    "LimitsConfig",
+    "MinMaxConfig",
+    "MnasNetConfig",
+    "ModelCosting",
+    "NetworkCosts",
+    "NotSupported",
+    "Objective",
+    "ObjectiveBounds",
+    "ObjectiveConfig",
+    "RayEvaluator",
+    "ReplayDivergence",
+    "SessionRecord",
+    "SpaceExhausted",
+    "TableCosting",
+    "TableEvaluator",
+    "TrainedChild",
+    "TrainingEvaluator",
+    "WeightSchedule",
+    "Weights",
+    "WorkerStatus",
+    "check_storage",
+    "child_seed",
+    "expected_cost",
+    "make_objective",
+    "violation",
+]

@@ -37,7 +37,8 @@ def costs_to_json(costs: NetworkCosts) -> str:
 
 def costs_from_json(text: str) -> NetworkCosts:
     """Inverse of `costs_to_json`."""
-    data = json.loads(text)
-    return NetworkCosts(
-        **{key: Cost(**value) if isinstance(value, dict) else value for key, value in data.items()}
-    )
+    data: dict[str, Any] = json.loads(text)
+    for name, value in data.items():
+        if isinstance(value, dict):
+            data[name] = Cost(**value)
+    return NetworkCosts(**data)

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
-from archspace import Architecture, Choices, Network, SearchSpace
-from evaluation.costing import Costing
+from archspace import Architecture, Choices
 from evaluation.evaluator import (
     BudgetExhausted,
     EvaluationError,
-    Evaluator,
     ReplayDivergence,
     SpaceExhausted,
-    child_seed,
 )
-from evaluation.limits import LimitsConfig, violation
-from evaluation.objectives import Objective
-from evaluation.results import (
-    ChildResult,
-    ChildTask,
-    Evaluation,
-    FailureReason,
-    Fidelity,
-    NetworkCosts,
-)
-from evaluation.storage import LoggedProposal, SessionRecord, Storage
+from evaluation.results import ChildResult, ChildTask, Evaluation, FailureReason
+from evaluation.scoring import Scoring, checked_result, is_lost, without_effort
+from evaluation.storage import Storage
+from evaluation.tables import LoggedProposal, SessionRecord
 
 _log = logging.getLogger(__name__)
 
@@ -37,79 +24,6 @@ FREE_IN_A_ROW = 1000
 """So many free proposals in a row mean that nothing new is being asked for."""
 _ROUNDING = 1e-9
 """Budgets and costs are sums of floats."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """How a session's proposals are evaluated and judged; the same for its whole life."""
-
-    space: SearchSpace
-    evaluator: Evaluator
-    costing: Costing
-    objective: Objective
-    limits: LimitsConfig
-    fidelity: Fidelity
-    training_seed: int
-    replicate: int = 0
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What a resumed session must agree on, as text by name."""
-        fidelity = self.fidelity
-        return {
-            "space": self.space.digest,
-            "evaluator": self.evaluator.key,
-            "objective": self.objective.settings,
-            "limits": self.limits.model_dump_json(),
-            "fidelity": f"{fidelity.name}, {fidelity.epochs} epochs, cost {fidelity.cost:g}",
-            "training seed": str(self.training_seed),
-            "replicate": str(self.replicate),
-        }
-
-    def task(self, architecture: Architecture) -> ChildTask:
-        """What the evaluator is to do."""
-        digest = architecture.digest
-        return ChildTask(
-            architecture=architecture,
-            network=self.network(architecture) if self.evaluator.needs_network else None,
-            fidelity=self.fidelity,
-            replicate=self.replicate,
-            seed=child_seed(self.training_seed, digest, self.fidelity, self.replicate),
-        )
-
-    def key(self, task: ChildTask) -> str:
-        """Under what the shared cache keeps the result."""
-        fidelity = f"{task.fidelity.name}-{task.fidelity.epochs}"
-        return f"{self.evaluator.key}/{task.architecture.digest}/{fidelity}/{task.seed}"
-
-    def network(self, architecture: Architecture) -> Network:
-        """The resolved network."""
-        return self.space.resolve(architecture.choices)
-
-    def costs(
-        self, architecture: Architecture, exit_shares: tuple[float, ...] | None
-    ) -> NetworkCosts | None:
-        """Costs with the given shares of samples leaving at each head; None: predicted shares."""
-        return self.costing.costs(architecture, self.network(architecture), exit_shares)
-
-    def refusal(self, costs: NetworkCosts | None) -> str:
-        """Why a network is not evaluated: the limit it breaks, or that its costs are unknown; else ""."""
-        if costs is not None:
-            return violation(costs, self.limits)
-        if self.objective.needs_costs or self.limits.any:
-            return "its costs are unknown"
-        return ""
-
-    def reward(self, result: ChildResult, costs: NetworkCosts | None, step: int) -> float:
-        """The objective's value; the failure reward for a failed child."""
-        if result.accuracy is None:
-            return self.objective.failure_reward
-        return self.objective.reward(
-            result.accuracy,
-            costs.latency_ms.value if costs else None,
-            costs.energy_mj.value if costs else None,
-            step,
-        )
 
 
 @dataclass
@@ -157,7 +71,9 @@ class LedgerSession:
         self._given = 0  # how many of _done were handed out
         self._spent = 0.0
         self._asked: set[str] = set()
-        self._results: dict[str, ChildResult] = {}  # by digest; infrastructure failures are not in it
+        self._results: dict[
+            str, ChildResult
+        ] = {}  # by digest; infrastructure failures are not in it
         self._open: dict[str, _Open] = {}  # by digest, in order of proposal
         self._free_in_a_row = 0
 
@@ -206,13 +122,14 @@ class LedgerSession:
         ready = [p.evaluation for p in self._log[:sequence] if p.evaluation is not None]
         if len(ready) < sequence:
             raise ReplayDivergence(
-                f"session {self.name}: the checkpoint is at proposal {sequence}, but only "
-                f"{len(ready)} of the log's {len(self._log)} before it have results; use an older one"
+                f"session {self.name}: the checkpoint is at proposal {sequence}, but only {len(ready)} "
+                f"of the log's {len(self._log)} before it have results; use an older checkpoint"
             )
         for evaluation in ready:
             self._done.append(None)
-            self._settle(evaluation)
+            self._replay(evaluation)
         self._given = sequence
+        self._announce(0)
 
     def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
         """Propose, wait, and get one evaluation a proposal, in order.
@@ -220,8 +137,11 @@ class LedgerSession:
         Raises:
             BudgetExhausted: the budget does not reach for the whole batch. The proposals before that
                 point are logged, evaluated and in `history`; this is the end of the search.
-            SpaceExhausted, ReplayDivergence, EvaluatorUnavailable, LedgerError, InvalidChoices.
+            SpaceExhausted, ReplayDivergence, InvalidChoices: see `submit`.
+            EvaluatorUnavailable, LedgerError: see `collect`.
         """
+        if self._given < len(self._done):
+            raise ValueError("collect what was submitted before, then evaluate")
         results: list[Evaluation] = []
         while len(results) < len(batch):
             self.submit(batch[len(results) :])
@@ -229,7 +149,7 @@ class LedgerSession:
         return results
 
     def submit(self, batch: Sequence[Choices]) -> list[int]:
-        """Write proposals down; their evaluation is for `collect`.
+        """Write proposals down; evaluating them is for `collect`.
 
         Where the budget does not reach for all of them, only the first ones that it can pay for are taken.
 
@@ -239,27 +159,199 @@ class LedgerSession:
         Raises:
             BudgetExhausted: it reaches for none.
             SpaceExhausted: the last 1,000 proposals were all free.
-            ReplayDivergence: the log holds other proposals at this place.
+            ReplayDivergence: the log holds another proposal at this place.
             InvalidChoices: a proposal is not a point of the space; nothing of the batch is taken.
+            LedgerError: it cannot be written.
         """
-        if self._free_in_a_row >= FREE_IN_A_ROW:
-            raise SpaceExhausted(
-                f"session {self.name}: the last {FREE_IN_A_ROW} proposals were known or over a limit"
-            )
+        self._check_not_over()
         architectures = [self._scoring.space.architecture(choices) for choices in batch]
         first = len(self._done)
         new: list[LoggedProposal] = []
-        try:
-            for architecture in architectures:
-                if not self._affordable(architecture):
-                    break
-                self._propose(architecture, new)
-        finally:
-            self._storage.log(self._record, new)
-        for sequence in range(first, len(self._done)):
-            self._announce(sequence)
-        if len(self._done) == first and batch:
+        for architecture in architectures:
+            if not self._affordable(architecture):
+                break
+            self._propose(architecture, new)
+        self._storage.log(self._record, new)
+        self._announce(first)
+        return list(range(first, len(self._done)))
+
+    def collect(self) -> list[Evaluation]:
+        """Evaluate what was submitted; one evaluation a proposal not yet handed out, in order.
+
+        Can be called again after an exception: results that were ready are kept.
+
+        Raises:
+            EvaluatorUnavailable: nothing can be evaluated; results so far are kept.
+            LedgerError: a result cannot be written.
+        """
+        self._answer_from_cache()
+        waiting = list(self._open.values())
+        if waiting:
+            results = self._scoring.evaluator.evaluate([each.task for each in waiting])
+            try:
+                for index, result in results:
+                    self._finish(waiting[index], result, to_cache=True)
+            finally:
+                if isinstance(results, Generator):
+                    results.close()  # at once, not when the collector comes by: it holds workers
+        if self._open:
+            raise EvaluationError(
+                f"the evaluator gave no result for {', '.join(sorted(self._open))}"
+            )
+        ready = self._done[self._given :]
+        self._given = len(self._done)
+        return [evaluation for evaluation in ready if evaluation is not None]
+
+    def _check_not_over(self) -> None:
+        if self._free_in_a_row >= FREE_IN_A_ROW:
+            raise SpaceExhausted(
+                f"session {self.name}: the last {FREE_IN_A_ROW} proposals were all free "
+                "(known already, or over a limit)"
+            )
+        if self.remaining < self._scoring.fidelity.cost - _ROUNDING:
             raise BudgetExhausted(
                 f"session {self.name}: {self._spent:g} of {self.budget:g} children are spent"
             )
-        return list(range(first, len(self._done)))
+
+    def _affordable(self, architecture: Architecture) -> bool:
+        sequence = len(self._done)
+        logged = self._log[sequence].evaluation if sequence < len(self._log) else None
+        if logged is not None:
+            cost = logged.charged
+        elif architecture.digest in self._results or architecture.digest in self._open:
+            cost = 0.0
+        else:
+            cost = self._scoring.fidelity.cost
+        return cost <= self.remaining + _ROUNDING
+
+    def _propose(self, architecture: Architecture, new: list[LoggedProposal]) -> None:
+        """Give the next sequence number: replayed, done at once, or open. Unlogged ones go to `new`."""
+        sequence, digest = len(self._done), architecture.digest
+        logged = self._log[sequence] if sequence < len(self._log) else None
+        if logged is not None:
+            self._check_replay(logged, architecture)
+        self._done.append(None)
+        if logged is not None and logged.evaluation is not None:
+            self._replay(logged.evaluation)
+            return
+        proposal = logged or LoggedProposal(
+            sequence=sequence,
+            architecture=architecture,
+            is_new=digest not in self._asked,
+            evaluation=None,
+        )
+        self._asked.add(digest)
+        evaluation = self._answer_at_once(proposal)
+        if evaluation is not None:
+            proposal = replace(proposal, evaluation=evaluation)
+            self._settle(evaluation)
+        else:
+            if digest not in self._open:
+                self._open[digest] = _Open(self._scoring.task(architecture))
+            self._open[digest].proposals.append(proposal)
+        is_first = evaluation is None and len(self._open[digest].proposals) == 1
+        self._free_in_a_row = 0 if is_first else self._free_in_a_row + 1
+        if logged is None:
+            new.append(proposal)
+        elif evaluation is not None:
+            self._storage.finish(self._record, [evaluation])
+
+    def _check_replay(self, logged: LoggedProposal, architecture: Architecture) -> None:
+        if logged.architecture.choices != architecture.choices:
+            raise ReplayDivergence(
+                f"session {self.name}, proposal {logged.sequence}: the log says "
+                f"{list(logged.architecture.choices)}, the resumed search proposes "
+                f"{list(architecture.choices)}; resume with the settings, seed and versions that it "
+                "was begun with, or start a new run"
+            )
+
+    def _replay(self, evaluation: Evaluation) -> None:
+        """Take a logged evaluation as this session's own."""
+        self._asked.add(evaluation.architecture.digest)
+        self._settle(evaluation)
+        is_free = evaluation.charged == 0 and not is_lost(evaluation.result)
+        self._free_in_a_row = self._free_in_a_row + 1 if is_free else 0
+
+    def _answer_at_once(self, proposal: LoggedProposal) -> Evaluation | None:
+        """The evaluation of a repeat of something known, or of a network over a limit; else None."""
+        architecture = proposal.architecture
+        known = self._results.get(architecture.digest)
+        if known is not None:
+            return self._evaluation(proposal, without_effort(known), charged=0.0)
+        if architecture.digest in self._open:
+            return None
+        costs = self._scoring.costs(architecture, None)
+        refusal = self._scoring.refusal(costs)
+        if not refusal:
+            return None
+        return Evaluation(
+            sequence=proposal.sequence,
+            architecture=architecture,
+            result=None,
+            costs=costs,
+            reward=self._scoring.objective.failure_reward,
+            charged=0.0,
+            is_new=proposal.is_new,
+            rejected=refusal,
+        )
+
+    def _answer_from_cache(self) -> None:
+        for each in list(self._open.values()):
+            result = self._storage.cached(self._scoring.key(each.task))
+            if result is not None:
+                self._finish(each, without_effort(result), to_cache=False)
+
+    def _finish(self, finished: _Open, result: ChildResult, *, to_cache: bool) -> None:
+        """Write a result with its charge, for the proposal that pays and its repeats, in one transaction."""
+        digest = finished.task.architecture.digest
+        result = checked_result(result)
+        lost = is_lost(result)
+        if result.failure is not None:
+            _log.warning("%s: %s: %s", digest, result.failure, result.message)
+        if result.failure is FailureReason.TIMEOUT and to_cache:
+            _log.warning(
+                "a time-out depends on how busy the machine is: resuming repeats it, "
+                "but another run with this seed may differ from here on"
+            )
+        payer, *repeats = finished.proposals
+        cost = 0.0 if lost else self._scoring.fidelity.cost
+        evaluations = [self._evaluation(payer, result, charged=cost)]
+        evaluations += [self._evaluation(p, without_effort(result), charged=0.0) for p in repeats]
+        entry = (self._scoring.key(finished.task), result) if to_cache and not lost else None
+        self._storage.finish(self._record, evaluations, cache=entry)
+        del self._open[digest]
+        for evaluation in evaluations:
+            self._settle(evaluation)
+        for evaluation in evaluations:
+            self._tell(evaluation)
+
+    def _evaluation(
+        self, proposal: LoggedProposal, result: ChildResult, *, charged: float
+    ) -> Evaluation:
+        shares = result.exit_shares if result.accuracy is not None else None
+        costs = self._scoring.costs(proposal.architecture, shares)
+        return Evaluation(
+            sequence=proposal.sequence,
+            architecture=proposal.architecture,
+            result=result,
+            costs=costs,
+            reward=self._scoring.reward(result, costs, proposal.sequence),
+            charged=charged,
+            is_new=proposal.is_new,
+        )
+
+    def _settle(self, evaluation: Evaluation) -> None:
+        """Put a durable evaluation into the account."""
+        self._done[evaluation.sequence] = evaluation
+        self._spent += evaluation.charged
+        if evaluation.result is not None and not is_lost(evaluation.result):
+            self._results.setdefault(evaluation.architecture.digest, evaluation.result)
+
+    def _announce(self, first: int) -> None:
+        for evaluation in self._done[first:]:
+            if evaluation is not None:
+                self._tell(evaluation)
+
+    def _tell(self, evaluation: Evaluation) -> None:
+        if self.on_result is not None:
+            self.on_result(evaluation)

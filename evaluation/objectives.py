@@ -168,7 +168,9 @@ class Inverse(Objective):
     bounds: ObjectiveBounds | None
 
     def __post_init__(self) -> None:
-        missing = self.config.latency_reference_ms is None or self.config.energy_reference_mj is None
+        missing = (
+            self.config.latency_reference_ms is None or self.config.energy_reference_mj is None
+        )
         if self.bounds is None and self.needs_costs and missing:
             raise ValueError(
                 "inverse needs the space's bounds, or latency_reference_ms and energy_reference_mj"

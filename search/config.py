@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections import Counter
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evaluation import Fidelity
 from search.strategies import PPOConfig, RandomConfig, StrategyConfig
@@ -19,6 +21,15 @@ class SearchConfig(BaseModel):
         default_factory=lambda: (RandomConfig(),),
         description="run beside the strategy through the same ledger, each with its own equal budget",
     )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> SearchConfig:
+        """A session is known by its strategy's name and the seed."""
+        names = Counter(config.name for config in (self.strategy, *self.controls))
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands twice among strategy and controls")
+        return self
 
 
 class ScheduleConfig(BaseModel):

@@ -154,6 +154,29 @@ def train_finals(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str
     return trained
 
 
+def make_final(
+    parts: RunParts,
+    pick: str,
+    evaluation: Evaluation,
+    trained: Mapping[str, TrainedChild],
+    measured: Mapping[str, PrefixCosts],
+    *,
+    picked_after_test: bool = False,
+) -> Final:
+    """Put one pick together; its exits get the thresholds that were chosen after the full schedule."""
+    digest = evaluation.architecture.digest
+    child = trained[digest]
+    network = parts.resolve(evaluation.architecture.choices)
+    return Final(
+        pick=pick,
+        evaluation=evaluation,
+        network=network.with_thresholds(child.result.exit_thresholds),
+        trained=child,
+        measured=measured.get(digest),
+        picked_after_test=picked_after_test,
+    )
+
+
 def weights_path(run_dir: Path, digest: str) -> Path:
     """Where a final's weights are kept."""
     return run_dir / "finals" / f"{digest}.safetensors"

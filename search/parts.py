@@ -5,22 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from archspace import Network, SearchSpace
 from child_models import Dataset
 from envs import CostBounds
-from evaluation import Costing, Evaluator, Ledger, LimitsConfig, Objective
+from evaluation import Costing, Evaluation, Evaluator, Ledger, LimitsConfig, Objective
 from latency_models import DeviceFile
 from search.config import ScheduleConfig, SearchConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Something a person may want to see while a run goes on: "search", "finals", "measure", "export"."""
+    """What a run does now: "search", "measure", "finals" or "export"."""
 
     name: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """A strategy starts; `logged` of its proposals are in the ledger already."""
+
+    name: str
+    budget: float
+    logged: int
+
+
+def _ignore(event: object) -> None:
+    """The default listener."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +41,11 @@ class RunParts:
 
     `dataset` and `device_file` are None for runs over a table of measured results: nothing is trained or
     measured then, and the export is the architecture alone.
+
+    Attributes:
+        mirror_dir: folder of ``optuna.db`` and its artifacts, or None for no mirror.
+        config_text: the resolved config, for the report.
+        on_phase, on_evaluation: told what happens, for progress displays.
     """
 
     name: str
@@ -46,10 +63,11 @@ class RunParts:
     training_seed: int
     dataset: Dataset | None
     device_file: DeviceFile | None
-    mirror_url: str | None
+    mirror_dir: Path | None
     config_text: str
-    on_event: Callable[[Any], None] = lambda event: None
-    on_phase: Callable[[Phase], None] = lambda phase: None
+    objective_text: str
+    on_phase: Callable[[Phase | SessionStarted], None] = _ignore
+    on_evaluation: Callable[[Evaluation], None] = _ignore
 
     def resolve(self, choices: tuple[int, ...]) -> Network:
         """The network of a point of the space."""

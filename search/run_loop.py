@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from evaluation import Evaluation, LedgerSession
-from search.finals import Final, choose, train_finals
+from search.export_run import export_final, export_plain
+from search.finals import Final, choose, make_final, train_finals
 from search.optuna_mirror import OptunaMirror
-from search.parts import Phase, RunParts
-from search.results import summarise, write_report_files, write_trials
+from search.pareto import picks
+from search.parts import Phase, RunParts, SessionStarted
+from search.results import summarise, write_report_files, write_tables
+from search.run_clock import RunClock
+from search.sessions import open_session
 from search.strategies import StrategyConfig, make_strategy
 from search.summary import RunSummary
 
@@ -28,52 +33,53 @@ def run_search(parts: RunParts) -> RunSummary:
         EvaluatorUnavailable: nothing can be evaluated; what was paid for is kept.
         KeyboardInterrupt: as it comes; calling again with the same run directory goes on.
     """
+    clock = RunClock(parts.ledger)
     sessions: list[LedgerSession] = []
-    with OptunaMirror.open(parts) as mirror:
+    with closing(_mirror(parts)) as mirror:
         for config in (parts.search.strategy, *parts.search.controls):
-            sessions.append(_search_with(parts, config, mirror))
-            write_trials(parts, sessions)
-        main = sessions[0]
-        finals = _finish(parts, main.history)
-        mirror.add_finals(finals)
-    summary = summarise(parts, sessions, finals)
+            with clock.phase("search"):
+                sessions.append(_search_with(parts, config, mirror, clock))
+            write_tables(parts, sessions)
+    with clock.phase("finals"):
+        finals = _finish(parts, sessions[0].history)
+    parts.on_phase(Phase("export"))
+    _export(parts, sessions[0].history, finals)
+    summary = summarise(parts, sessions, finals, clock)
     write_report_files(parts, sessions, finals, summary)
     return summary
 
 
-def _search_with(parts: RunParts, config: StrategyConfig, mirror: OptunaMirror) -> LedgerSession:
+def _search_with(
+    parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
+) -> LedgerSession:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
     session = open_session(parts, config)
-    parts.on_phase(Phase("search", session.name))
+    logged = session.logged
+    parts.on_phase(SessionStarted(session.name, session.budget, logged))
+
+    def on_result(evaluation: Evaluation) -> None:
+        parts.on_evaluation(evaluation)
+        if evaluation.sequence >= logged:
+            clock.count(evaluation)
+        mirror.add(session.name, evaluation)
+
+    session.on_result = on_result
     strategy = make_strategy(
         config,
         space=parts.space,
-        seed=parts.seed,
         bounds=parts.bounds,
+        seed=parts.seed,
         checkpoint_dir=parts.run_dir / "checkpoints" / session.name,
     )
     started = time.monotonic()
     strategy.run(session)
-    mirror.add(session)
+    mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session
 
 
-def open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:
-    """The ledger's session of one strategy of this run."""
-    return parts.ledger.session(
-        run=parts.name,
-        strategy=config.name,
-        seed=parts.seed,
-        budget=parts.search.budget,
-        space=parts.space,
-        evaluator=parts.evaluator,
-        costing=parts.costing,
-        objective=parts.objective,
-        limits=parts.limits,
-        fidelity=parts.schedule.search,
-        training_seed=parts.training_seed,
-    )
+def _mirror(parts: RunParts) -> OptunaMirror:
+    return OptunaMirror(parts)
 
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:
@@ -82,10 +88,19 @@ def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]
         return ()
     chosen, measured = choose(parts, history)
     if not chosen:
-        _log.warning("no network to export: no child finished within the limits")
+        _log.warning("nothing to export: no child finished within the limits")
         return ()
     trained = train_finals(parts, tuple(chosen.values()))
     return tuple(
         make_final(parts, pick, evaluation, trained, measured)
         for pick, evaluation in chosen.items()
     )
+
+
+def _export(parts: RunParts, history: Sequence[Evaluation], finals: Sequence[Final]) -> None:
+    """``best/``: the most accurate network with its weights, or without any where nothing is trained."""
+    directory = parts.run_dir / "best"
+    if finals:
+        export_final(parts, finals[0], directory)
+    elif parts.dataset is None and any(e.ok for e in history):
+        export_plain(parts, picks(history).best, directory)

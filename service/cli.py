@@ -193,7 +193,7 @@ def main() -> None:
         sys.stderr.write("netlathe: interrupted\n")
         sys.exit(130)
     except BrokenPipeError:
-        sys.stdout = Path(os.devnull).open("w")  # Python flushes it once more at exit
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (flushed once more at exit)
         sys.exit(1)
     except (ValueError, OSError) as error:
         if os.environ.get("NETLATHE_TRACEBACK"):

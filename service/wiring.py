@@ -2,31 +2,238 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from archspace import SearchSpace
-from child_models import Dataset
+import yaml
+
+from archspace import NasBench201Space, SearchSpace, Shape, StagedSpace, StagedSpaceConfig
+from child_models import Dataset, load_data
+from envs import CostBounds
 from evaluation import (
     Costing,
+    Evaluator,
+    Ledger,
+    ModelCosting,
+    ObjectiveBounds,
+    RayEvaluator,
+    TableCosting,
+    TableEvaluator,
+    TrainingEvaluator,
+    make_objective,
 )
-from latency_models import CostModel, DeviceFile, MeasuredTable
-from search import SpaceTable
+from latency_models import CostModel, DeviceFile, MeasuredTable, profile_device
+from search import RunParts, SpaceTable, impossible_limits, space_table
+from service.errors import ConflictError, UsageError
 from service.run_config import RunConfig
+from service.run_folder import RunFolder
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done, 0-1."""
+CIFAR_SHAPE = Shape(3, 32, 32)
+CIFAR_CLASSES = 10
+PROFILE_SEED = 0
+
+OnProgress = Callable[[str, float], None]
+"""Called with what is being measured and the share done, 0-1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is searched, on what device: everything that exists before a child is trained."""
+    """What is searched, and on what device: everything that exists before a child is trained.
+
+    `dataset`, `device_file`, `cost_model` and `table` are None for runs over a table of measured results;
+    `measured` is None for all others.
+    """
 
     config: RunConfig
-    dataset: Dataset | None
     space: SearchSpace
-    device_file: DeviceFile | None
-    cost_model: CostModel | None
     costing: Costing
-    table: SpaceTable | None
-    measured: MeasuredTable | None
+    dataset: Dataset | None = None
+    device_file: DeviceFile | None = None
+    cost_model: CostModel | None = None
+    table: SpaceTable | None = None
+    measured: MeasuredTable | None = None
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """What must be the same when the run is resumed."""
+        return {
+            "space": self.space.digest,
+            "data": self.dataset.digest if self.dataset else None,
+        }
+
+
+def load_dataset(config: RunConfig) -> Dataset:
+    """The config's data."""
+    assert config.data is not None, "checked by RunConfig"
+    return load_data(config.data)
+
+
+def make_space(config: RunConfig, dataset: Dataset | None) -> SearchSpace:
+    """The config's space, fitted to the images and classes of `dataset`."""
+    shape = dataset.input_shape if dataset else CIFAR_SHAPE
+    classes = dataset.num_classes if dataset else CIFAR_CLASSES
+    if isinstance(config.space, StagedSpaceConfig):
+        return StagedSpace(config.space, input_shape=shape, num_classes=classes)
+    return NasBench201Space(config.space, input_shape=shape, num_classes=classes)
+
+
+def make_problem(
+    config: RunConfig,
+    device_path: Path | None,
+    *,
+    on_progress: OnProgress,
+    save_to: Path | None = None,
+) -> Problem:
+    """Read data or table, make the space, read or measure the device.
+
+    Args:
+        config: checked.
+        device_path: a device file to use instead of measuring.
+        on_progress: told how far the measuring is.
+        save_to: where a new device file is kept.
+    """
+    if config.evaluator.kind == "table":
+        return _table_problem(config)
+    dataset = load_dataset(config)
+    space = make_space(config, dataset)
+    if device_path is not None and device_path.is_file():
+        device_file = DeviceFile.load(device_path)
+    else:
+        device_file = profile_device(
+            space, config.device, config.profile, seed=PROFILE_SEED, on_progress=on_progress
+        )
+        if save_to is not None:
+            device_file.save(save_to)
+    cost_model = device_file.cost_model()
+    costing = ModelCosting(cost_model)
+    return Problem(
+        config=config,
+        space=space,
+        costing=costing,
+        dataset=dataset,
+        device_file=device_file,
+        cost_model=cost_model,
+        table=space_table(space, cost_model, costing),
+    )
+
+
+def _table_problem(config: RunConfig) -> Problem:
+    evaluator = config.evaluator
+    assert evaluator.table is not None, "checked by EvaluatorConfig"
+    columns = [
+        column
+        for column in (
+            evaluator.accuracy_column,
+            evaluator.latency_column,
+            evaluator.energy_column,
+        )
+        if column
+    ]
+    measured = MeasuredTable.read(
+        evaluator.table, columns=columns, label_column=evaluator.label_column
+    )
+    if evaluator.latency_column is None or evaluator.energy_column is None:
+        raise UsageError(
+            "evaluator.latency_column and evaluator.energy_column are needed: a search over a table takes "
+            "its costs from there"
+        )
+    costing = TableCosting(measured, evaluator.latency_column, evaluator.energy_column)
+    return Problem(
+        config=config, space=make_space(config, None), costing=costing, measured=measured
+    )
+
+
+def check_targets(problem: Problem) -> None:
+    """Refuse limits that no network of the space can meet. Raises UsageError."""
+    faults = impossible_limits(problem.table, problem.config.limits) if problem.table else []
+    if faults:
+        raise UsageError("the space cannot meet this target:\n  " + "\n  ".join(faults))
+
+
+def objective_bounds(problem: Problem) -> ObjectiveBounds:
+    """Range of the costs, to scale them: of the space's networks, or of the table's available rows."""
+    if problem.measured is not None:
+        evaluator = problem.config.evaluator
+        assert evaluator.latency_column
+        assert evaluator.energy_column
+        latency = problem.measured.range_of(evaluator.latency_column)
+        energy = problem.measured.range_of(evaluator.energy_column)
+        return ObjectiveBounds(
+            latency_min_ms=latency[0],
+            latency_max_ms=latency[1],
+            energy_min_mj=energy[0],
+            energy_max_mj=energy[1],
+        )
+    table = problem.table
+    assert table is not None
+    return ObjectiveBounds(
+        latency_min_ms=table.smallest.costs.latency_worst_ms.value,
+        latency_max_ms=table.largest.costs.latency_worst_ms.value,
+        energy_min_mj=table.least["energy_mj"],
+        energy_max_mj=table.most_energy_mj,
+    )
+
+
+def freeze(problem: Problem, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was derived once and must not change: digests and the objective's bounds.
+
+    Raises:
+        ConflictError: the data or the space are not what they were when the run began.
+    """
+    if earlier is None:
+        return {**problem.digests, "bounds": asdict(objective_bounds(problem))}
+    for name, digest in problem.digests.items():
+        if earlier.get(name) != digest:
+            raise ConflictError(
+                f"the {name} of this run changed since it began ({earlier.get(name)}, now {digest}); "
+                "restore it, or start a new run"
+            )
+    return dict(earlier)
+
+
+def make_evaluator(problem: Problem) -> Evaluator:
+    """What gives the children their accuracy."""
+    config = problem.config
+    if problem.measured is not None:
+        assert config.evaluator.accuracy_column is not None
+        return TableEvaluator(
+            problem.measured,
+            config.evaluator.accuracy_column,
+            unit=config.evaluator.accuracy_unit,
+        )
+    assert problem.dataset is not None
+    if config.evaluator.kind == "local":
+        return TrainingEvaluator(problem.dataset, config.training, config.evaluator)
+    return RayEvaluator(problem.dataset, config.training, config.evaluator)
+
+
+@contextmanager
+def open_parts(
+    folder: RunFolder, problem: Problem, seed: int, frozen: Mapping[str, Any]
+) -> Iterator[RunParts]:
+    """Everything `run_search` needs; closed at the end."""
+    config = problem.config
+    mirror = config.mirror.enabled
+    with Ledger(folder.ledger_url) as ledger, make_evaluator(problem) as evaluator:
+        yield RunParts(
+            name=config.name,
+            run_dir=folder.path,
+            seed=seed,
+            space=problem.space,
+            evaluator=evaluator,
+            ledger=ledger,
+            costing=problem.costing,
+            objective=make_objective(config.objective, ObjectiveBounds(**frozen["bounds"])),
+            limits=config.limits,
+            bounds=CostBounds(problem.space, problem.cost_model, config.limits),
+            search=config.search,
+            schedule=config.schedule,
+            training_seed=config.training.seed,
+            dataset=problem.dataset,
+            device_file=problem.device_file,
+            mirror_dir=folder.path.parent if mirror else None,
+            config_text=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        )

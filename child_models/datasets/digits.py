@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from child_models.augmentation import AugmentationConfig
-from child_models.datasets.base import Dataset, make_dataset
+from child_models.datasets.base import Dataset, Split, make_dataset
 from child_models.datasets.config import DigitsConfig
-from child_models.datasets.split import cut
+from child_models.datasets.split import fill_splits
 
 NAME = "digits"
 
@@ -22,13 +22,12 @@ def load_digits(config: DigitsConfig) -> Dataset:
     source = read_digits()
     images = np.rint(source.images * (255 / 16)).astype(np.uint8)[:, None]
     names = tuple(str(label) for label in range(10))
-    train, validation, test = cut(
-        images,
-        source.target.astype(np.int64),
-        (0.6, 0.2, 0.2),
+    splits = fill_splits(
+        Split(images=images, labels=source.target.astype(np.int64)),
+        {},
+        {"validation": 0.2, "test": 0.2},
         seed=config.split_seed,
         class_names=names,
         where=NAME,
     )
-    splits = {"train": train, "validation": validation, "test": test}
     return make_dataset(NAME, splits, names, AugmentationConfig(shift=1))

@@ -19,9 +19,16 @@ from child_models.datasets.base import SPLITS, Dataset, Split, make_dataset
 from child_models.datasets.config import ShapesConfig
 
 SIZE = 32
-SHAPES = ("disc", "square", "triangle", "cross", "star")
-TEXTURES = ("stripes", "checks", "dots")
+SHAPES = ("disc", "ring", "triangle", "cross", "star")
+TEXTURES = ("plain", "stripes", "checks")
 CLASS_NAMES = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
+RADIUS = (7.0, 13.0)
+PERIOD = (4.0, 7.0)
+NOISE = (0.02, 0.12)
+GROUND_TEXTURE = (0.0, 0.5)
+BAR_SHARE = 0.5
+DARK = (0.0, 0.4)
+TINT = 0.15
 _CHUNK = 250  # pictures drawn at once: small enough for the processor's cache
 
 Floats = NDArray[np.float32]  # mostly (pictures, height, width)
@@ -50,13 +57,14 @@ def _draw(rng: np.random.Generator, labels: NDArray[np.int64]) -> NDArray[np.uin
     ground = _ground(rng, count)
     inside = _coverage(_Pose.draw(rng, count), shape)
     pattern = _texture(rng, texture)
-    tone_a, tone_b = _two_colours(rng, count, least_distance=0.5)
-    body = _mix(tone_a, tone_b, pattern)
+    light = _vivid(rng, count)
+    dark = light * _uniform(rng, *DARK, count)[:, None]
+    body = _mix(dark, light, pattern)
     picture = ground + (body - ground) * inside[:, None]
     picture = _occlude(rng, picture)
-    light = _uniform(rng, 0.75, 1.1, count)[:, None]
-    noise = _uniform(rng, 0.02, 0.12, count)[:, None]
-    picture = picture * light + noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    brightness = _uniform(rng, 0.75, 1.1, count)[:, None]
+    noise = _uniform(rng, *NOISE, count)[:, None]
+    picture = picture * brightness + noise * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
@@ -70,18 +78,18 @@ class _Pose:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, count: int) -> _Pose:
-        radius = _uniform(rng, 7.0, 13.0, count)
+        radius = _uniform(rng, *RADIUS, count)
         room = np.maximum(SIZE / 2 - radius, 2.0)
         column, row = (_uniform(rng, -1.0, 1.0, count) * room for _ in range(2))
         across, along = _turned(rng, column, row, count)
-        squeeze = _uniform(rng, 0.8, 1.25, count)
+        squeeze = _uniform(rng, 0.85, 1.18, count)
         return cls(across / radius * squeeze, along / radius / squeeze, radius)
 
 
 def _coverage(pose: _Pose, shape: NDArray[np.int64]) -> Floats:
     """How much of each pixel the shape covers, in [0, 1]: a signed distance, softened over a pixel."""
     distance = np.empty_like(pose.across)
-    for number, outline in enumerate((_disc, _square, _triangle, _cross, _star)):
+    for number, outline in enumerate((_disc, _ring, _triangle, _cross, _star)):
         rows = shape == number
         distance[rows] = outline(pose.across[rows], pose.along[rows])
     coverage: Floats = np.clip(0.5 - distance * pose.radius, 0, 1)
@@ -92,8 +100,8 @@ def _disc(x: Floats, y: Floats) -> Floats:
     return np.hypot(x, y) - np.float32(0.85)
 
 
-def _square(x: Floats, y: Floats) -> Floats:
-    return np.maximum(np.abs(x), np.abs(y)) - np.float32(0.75)
+def _ring(x: Floats, y: Floats) -> Floats:
+    return np.abs(np.hypot(x, y) - np.float32(0.65)) - np.float32(0.25)
 
 
 def _triangle(x: Floats, y: Floats) -> Floats:
@@ -128,12 +136,12 @@ def _turns(number: int) -> NDArray[np.float64]:
 def _texture(rng: np.random.Generator, kind: NDArray[np.int64]) -> Floats:
     """Pattern of each picture in [0, 1]; a period of 4 to 7 pixels, any direction and phase."""
     count = len(kind)
-    period = _uniform(rng, 4.0, 7.0, count)
+    period = _uniform(rng, *PERIOD, count)
     phases = (_uniform(rng, 0.0, 8.0, count) for _ in range(2))
     across, along = _turned(rng, *phases, count)
     wave_x = np.sin(across * (np.float32(2 * np.pi) / period))
     wave_y = np.sin(along * (np.float32(2 * np.pi) / period))
-    choices = (wave_x, wave_x * wave_y * 2, wave_x + wave_y - np.float32(0.7))
+    choices = (np.ones_like(wave_x), wave_x, wave_x * wave_y * 2)
     rows = kind[:, None, None]
     wave = np.select([rows == number for number in range(len(choices))], choices)
     pattern: Floats = np.clip(0.5 + 1.5 * wave, 0, 1)
@@ -141,14 +149,13 @@ def _texture(rng: np.random.Generator, kind: NDArray[np.int64]) -> Floats:
 
 
 def _ground(rng: np.random.Generator, count: int) -> Floats:
-    """A gradient between two colours, with a weak texture over it: (pictures, 3, height, width)."""
+    """A gradient between two pale colours, with a weak texture over it: (pictures, 3, height, width)."""
     slope, _ = _turned(rng, np.float32(0), np.float32(0), count)
-    first, second = _two_colours(rng, count, least_distance=0.0)
+    first, second = (_pale(rng, count) for _ in range(2))
     gradient = _mix(first, second, np.clip(0.5 + slope / SIZE, 0, 1))
     pattern = _texture(rng, rng.integers(0, len(TEXTURES), count)) - np.float32(0.5)
-    strength = _uniform(rng, 0.0, 0.5, count)[:, None]
-    colour = rng.uniform(-1, 1, (count, 3, 1, 1)).astype(np.float32)
-    return gradient + strength * colour * pattern[:, None]
+    strength = _uniform(rng, *GROUND_TEXTURE, count)[:, None]
+    return gradient + strength * pattern[:, None]
 
 
 def _occlude(rng: np.random.Generator, picture: Floats) -> Floats:
@@ -158,8 +165,8 @@ def _occlude(rng: np.random.Generator, picture: Floats) -> Floats:
         offset = _uniform(rng, -12.0, 12.0, count)
         across, _along = _turned(rng, offset, np.float32(0), count)
         half_width = _uniform(rng, 1.0, 2.0, count)
-        bar = np.clip(half_width + 0.5 - np.abs(across), 0, 1) * (rng.random((count, 1, 1)) < 0.5)
-        colour = rng.random((count, 3, 1, 1), dtype=np.float32)
+        bar = np.clip(half_width + 0.5 - np.abs(across), 0, 1) * (rng.random((count, 1, 1)) < BAR_SHARE)
+        colour = _pale(rng, count)
         picture = picture + (colour - picture) * bar[:, None].astype(np.float32)
     return picture
 
@@ -175,14 +182,17 @@ def _turned(
     return x * cosine + y * sine, y * cosine - x * sine
 
 
-def _two_colours(
-    rng: np.random.Generator, count: int, *, least_distance: float
-) -> tuple[Floats, Floats]:
-    """Two RGB colours a picture, at least that far apart in one channel: (pictures, 3, 1, 1) each."""
-    first, second = (rng.random((count, 3, 1, 1), dtype=np.float32) for _ in range(2))
-    close = np.abs(first - second).max(axis=1, keepdims=True) < least_distance
-    # half a turn in every channel is 0.5 away
-    return first, np.where(close, (first + np.float32(0.5)) % np.float32(1), second)
+def _pale(rng: np.random.Generator, count: int) -> Floats:
+    """A grey with a tint: (pictures, 3, 1, 1)."""
+    grey = _uniform(rng, 0.1, 0.9, count)[:, None]
+    return grey + rng.uniform(-TINT, TINT, (count, 3, 1, 1)).astype(np.float32)
+
+
+def _vivid(rng: np.random.Generator, count: int) -> Floats:
+    """One channel full, one empty, one between, in any order: (pictures, 3, 1, 1)."""
+    levels = np.stack([np.ones(count), rng.random(count), np.zeros(count)], axis=1)
+    colour: Floats = rng.permuted(levels, axis=1).astype(np.float32)[:, :, None, None]
+    return colour
 
 
 def _mix(first: Floats, second: Floats, share: Floats) -> Floats:

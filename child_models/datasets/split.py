@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from child_models.datasets.base import DataError, Images, Split
+from child_models.datasets.base import DataError, Split
 
 
 def stratified_parts(
@@ -37,23 +39,47 @@ def stratified_parts(
         sizes = [max(1, round(share * len(members))) for share in shares[1:]]
         while sum(sizes) >= len(members):
             sizes[int(np.argmax(sizes))] -= 1
-        start = 0
-        for part, size in zip(parts[1:], sizes, strict=True):
-            part.append(members[start : start + size])
-            start += size
-        parts[0].append(members[start:])
+        ends = np.cumsum(sizes)
+        for part, end, size in zip(parts[1:], ends, sizes, strict=True):
+            part.append(members[end - size : end])
+        parts[0].append(members[sum(sizes) :])
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def cut(
-    images: Images,
-    labels: NDArray[np.int64],
-    shares: tuple[float, ...],
+def fill_splits(
+    pool: Split,
+    given: Mapping[str, Split],
+    shares: Mapping[str, float],
     *,
     seed: int,
     class_names: tuple[str, ...],
     where: str,
-) -> list[Split]:
-    """`stratified_parts` applied: one split a share."""
-    parts = stratified_parts(labels, shares, seed=seed, class_names=class_names, where=where)
-    return [Split(images=images[part], labels=labels[part]) for part in parts]
+) -> dict[str, Split]:
+    """`given` ("validation", "test") with what is missing cut off `pool`, whose rest is "train".
+
+    Args:
+        shares: share of the pool that each missing split gets, by name; together below 1.
+
+    Raises:
+        DataError: the pool is empty, or a class has too few examples to be cut.
+    """
+    if not len(pool):
+        raise DataError(f"{where}: there are no images")
+    missing = [name for name in shares if name not in given]
+    sizes = tuple(shares[name] for name in missing)
+    if not missing:
+        return {"train": pool, **given}
+    if sum(sizes) >= 1:
+        raise DataError(f"{where}: validation_share + test_share leave nothing for training")
+    parts = stratified_parts(
+        pool.labels,
+        (1 - sum(sizes), *sizes),
+        seed=seed,
+        class_names=class_names,
+        where=where,
+    )
+    cut_off = {
+        name: Split(images=pool.images[part], labels=pool.labels[part])
+        for name, part in zip(("train", *missing), parts, strict=True)
+    }
+    return {**cut_off, **given}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from archspace import Choices, SearchSpace
-from evaluation import Evaluation, SpaceExhausted
+from evaluation import SpaceExhausted
 
 PATIENCE = 1000
 """Known proposals in a row after which a strategy says that there is nothing new; the ledger's number."""
+TRIES = 50
+"""Known proposals in a row after which the next source is asked."""
 
 
 class Novelty:
@@ -30,37 +32,30 @@ class Novelty:
         """Remember the architecture as asked for."""
         self._digests.add(self.digest(choices))
 
-    def add_all(self, evaluations: Iterable[Evaluation]) -> None:
-        """Remember what was evaluated."""
-        self._digests.update(evaluation.architecture.digest for evaluation in evaluations)
+    def take_up_to(self, count: int, *sources: Callable[[], Choices]) -> list[Choices]:
+        """Up to `count` new proposals, remembered; fewer where the sources have nothing new.
 
-    def take(self, propose: Callable[[], Choices], *, tries: int = PATIENCE) -> Choices:
-        """The first new proposal, remembered. Raises SpaceExhausted after `tries` known ones in a row."""
-        return self.take_up_to(1, propose, tries=tries)[0]
-
-    def take_up_to(
-        self, count: int, propose: Callable[[], Choices], *, tries: int = PATIENCE
-    ) -> list[Choices]:
-        """Up to `count` new proposals, remembered; fewer where `tries` in a row were known.
+        Each is the first new one of 1,000 proposals of the last source; earlier sources are tried before,
+        50 times each.
 
         Raises:
             SpaceExhausted: not one was new.
         """
         batch: list[Choices] = []
         while len(batch) < count:
-            choices = self.try_take(propose, tries=tries)
+            choices = self._first_new(sources)
             if choices is None:
                 break
+            self.add(choices)
             batch.append(choices)
         if not batch:
-            raise SpaceExhausted(f"{tries} proposals in a row were known already")
+            raise SpaceExhausted(f"{PATIENCE} proposals in a row were known already")
         return batch
 
-    def try_take(self, propose: Callable[[], Choices], *, tries: int) -> Choices | None:
-        """The first new one of `tries` proposals, remembered; else None."""
-        for _ in range(tries):
-            choices = propose()
-            if self.is_new(choices):
-                self.add(choices)
-                return choices
+    def _first_new(self, sources: Sequence[Callable[[], Choices]]) -> Choices | None:
+        for source in sources:
+            for _ in range(PATIENCE if source is sources[-1] else TRIES):
+                choices = source()
+                if self.is_new(choices):
+                    return choices
         return None

@@ -14,8 +14,6 @@ from evaluation import Evaluation, LedgerSession
 from search.strategies._novelty import Novelty
 from search.strategy import Strategy
 
-MUTATION_TRIES = 50
-
 
 class EvolutionConfig(BaseModel):
     """Settings of `RegularisedEvolution`."""
@@ -24,7 +22,9 @@ class EvolutionConfig(BaseModel):
 
     name: Literal["evolution"] = "evolution"
     population: int = Field(20, ge=2, description="architectures alive; the first ones are random")
-    tournament: int = Field(5, ge=1, description="drawn from the population; the best is the parent")
+    tournament: int = Field(
+        5, ge=1, description="drawn from the population; the best is the parent"
+    )
     batch_size: int = Field(4, ge=1, description="children bred from one state of the population")
 
 
@@ -53,18 +53,12 @@ class RegularisedEvolution(Strategy):
         while True:
             growing = config.population - len(self._alive)
             size = min(growing, config.batch_size) if growing else config.batch_size
-            batch = self._novelty.take_up_to(size, self._random if growing else self._child)
+            sources = [self._random] if growing else [self._mutant, self._random]
+            batch = self._novelty.take_up_to(size, *sources)
             self._alive.extend(e for e in session.evaluate(batch) if not e.rejected)
 
     def _random(self) -> Choices:
         return self.space.sample(self._rng)
-
-    def _child(self) -> Choices:
-        for _ in range(MUTATION_TRIES):
-            mutant = self._mutant()
-            if self._novelty.is_new(mutant):
-                return mutant
-        return self._random()
 
     def _mutant(self) -> Choices:
         size = min(self._config.tournament, len(self._alive))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from archspace import SearchSpace
 from envs import CostBounds
+from evaluation import Objective
 from search.strategies.evolution import EvolutionConfig, RegularisedEvolution
 from search.strategies.local_search import LocalSearch, LocalSearchConfig
 from search.strategies.optuna_samplers import NSGA2Config, NSGA2Search, TPEConfig, TPESearch
@@ -29,6 +30,7 @@ def make_strategy(
     bounds: CostBounds,
     seed: int,
     checkpoint_dir: Path | None = None,
+    objective: Objective | None = None,
 ) -> Strategy:
     """The strategy that `config` describes.
 
@@ -38,6 +40,7 @@ def make_strategy(
         bounds: additive costs and hard limits.
         seed: of the strategy's random numbers.
         checkpoint_dir: where PPO keeps its checkpoints; the others resume from the ledger's log alone.
+        objective: its weights are shown to PPO's agent; the default weights where it is not given.
     """
     if bounds.space is not space:
         raise ValueError("the cost bounds belong to another space: make them from this one")
@@ -46,7 +49,7 @@ def make_strategy(
             # torch and Stable-Baselines3 are loaded only where they are needed
             from search.strategies.ppo import PPOSearch
 
-            return PPOSearch(config, bounds, seed, checkpoint_dir)
+            return PPOSearch(config, bounds, seed, checkpoint_dir, objective)
         case RandomConfig():
             return RandomSearch(config, bounds, seed)
         case EvolutionConfig():

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from archspace import Choices
 from envs import CostBounds
 from evaluation import Evaluation, LedgerSession, SpaceExhausted
-from search.strategies._novelty import PATIENCE, Novelty
+from search.strategies._novelty import Novelty
 from search.strategy import Strategy
 
 if TYPE_CHECKING:
     import optuna
 
-_log = logging.getLogger(__name__)
+    _Asked = tuple[optuna.Trial, Choices]
+
+SUGGESTION_TRIES = 20
 
 
 class TPEConfig(BaseModel):
@@ -50,10 +52,11 @@ class _OptunaStrategy(Strategy):
     with a single valid choice is not asked for at all.
 
     An architecture that this session asked for already is told as failed, which Optuna's samplers leave
-    out, and another is asked for.
+    out, and another is asked for; after 20 of them in a row a random new one is put into the study's queue.
     """
 
     _batch_size: int
+    _rng: np.random.Generator
 
     def search(self, session: LedgerSession) -> None:
         import optuna
@@ -67,45 +70,65 @@ class _OptunaStrategy(Strategy):
 
     def _ask_and_tell(self, session: LedgerSession, study: optuna.Study) -> None:
         novelty = Novelty(self.space)
+        self._rng = np.random.default_rng(self.seed)
         while True:
-            trials, batch = self._ask(study, novelty)
-            evaluations = session.evaluate(batch)
-            for trial, evaluation in zip(trials, evaluations, strict=True):
+            asked = self._ask_up_to(self._batch_size, study, novelty)
+            evaluations = session.evaluate([choices for _, choices in asked])
+            for (trial, _), evaluation in zip(asked, evaluations, strict=True):
                 self._tell(study, trial, evaluation)
 
-    def _ask(
-        self, study: optuna.Study, novelty: Novelty
-    ) -> tuple[list[optuna.Trial], list[Choices]]:
-        trials: list[optuna.Trial] = []
-        batch: list[Choices] = []
-        known = 0
-        while len(batch) < self._batch_size and known < PATIENCE:
+    def _ask_up_to(self, count: int, study: optuna.Study, novelty: Novelty) -> list[_Asked]:
+        asked: list[_Asked] = []
+        try:
+            while len(asked) < count:
+                asked.append(self._ask(study, novelty))
+        except SpaceExhausted:
+            if not asked:
+                raise
+        return asked
+
+    def _ask(self, study: optuna.Study, novelty: Novelty) -> _Asked:
+        """A trial and the new architecture that it stands for. Raises SpaceExhausted."""
+        for _ in range(SUGGESTION_TRIES):
             trial = study.ask()
             choices = self._suggest(trial)
             if novelty.is_new(choices):
                 novelty.add(choices)
-                trials.append(trial)
-                batch.append(choices)
-                known = 0
-            else:
-                _tell_failed(study, trial)
-                known += 1
-        if not batch:
-            raise SpaceExhausted(f"{PATIENCE} suggestions in a row were known already")
-        return trials, batch
+                return trial, choices
+            _tell_failed(study, trial)
+        (drawn,) = novelty.take_up_to(1, lambda: self.space.sample(self._rng))
+        study.enqueue_trial(self._parameters(drawn))
+        trial = study.ask()
+        assert self._suggest(trial) == drawn, "a queued trial was not suggested as it is"
+        return trial, drawn
 
     def _suggest(self, trial: optuna.Trial) -> Choices:
-        def pick(prefix: Choices, valid: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> int:
+        """Ask for each open decision in turn."""
+
+        def pick(prefix: Choices, valid: NDArray[np.intp]) -> int:
             if len(valid) == 1:
                 return int(valid[0])
-            decision = self.space.decisions[len(prefix)]
-            indices = [int(index) for index in valid]
-            name = decision.name
-            if len(indices) < len(decision.choices):
-                name += "|" + ",".join(map(str, indices))
+            name, indices = self._parameter(prefix, valid)
             return int(trial.suggest_categorical(name, indices))
 
         return self.space.complete((), pick)
+
+    def _parameter(self, prefix: Choices, valid: NDArray[np.intp]) -> tuple[str, list[int]]:
+        decision = self.space.decisions[len(prefix)]
+        indices = [int(index) for index in valid]
+        name = decision.name
+        if len(indices) < len(decision.choices):
+            name += "|" + ",".join(map(str, indices))
+        return name, indices
+
+    def _parameters(self, choices: Choices) -> dict[str, int]:
+        """`choices` as Optuna's parameters."""
+        parameters: dict[str, int] = {}
+        for position, choice in enumerate(choices):
+            valid = np.flatnonzero(self.space.mask(choices[:position]))
+            if len(valid) > 1:
+                parameters[self._parameter(choices[:position], valid)[0]] = choice
+        return parameters
 
     def _tell(self, study: optuna.Study, trial: optuna.Trial, evaluation: Evaluation) -> None:
         values = self._values(evaluation)

@@ -20,16 +20,20 @@ from sb3_contrib import MaskablePPO
 
 from archspace import Choices
 from envs import ArchitectureVecEnv, CostBounds
-from evaluation import Evaluation, LedgerSession
+from evaluation import Evaluation, LedgerSession, Objective
 from search.strategies.checkpoint_store import CheckpointStore
 from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.ppo_checkpoint import capture, restore
 from search.strategies.ppo_config import PPOConfig
+from search.strategies.preference import preference_weights
 from search.strategies.process_state import SeparateState
 from search.strategies.reward_scaling import RewardScaler
 from search.strategy import Strategy
 
 _log = logging.getLogger(__name__)
+
+BOOST = 1.5
+MOST_BOOSTS = 12
 
 
 class PPOSearch(Strategy):
@@ -44,15 +48,22 @@ class PPOSearch(Strategy):
         bounds: the space with its additive costs and hard limits.
         seed: of the agent.
         checkpoint_dir: where checkpoints go; without one, a stopped search is replayed from the start.
+        objective: its weights are shown to the agent.
     """
 
     name: ClassVar[str] = "ppo"
 
     def __init__(
-        self, config: PPOConfig, bounds: CostBounds, seed: int, checkpoint_dir: Path | None = None
+        self,
+        config: PPOConfig,
+        bounds: CostBounds,
+        seed: int,
+        checkpoint_dir: Path | None = None,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__(bounds, seed)
         self._config = config
+        self._objective = objective
         self._length = len(self.space.decisions)
         self._store = (
             CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
@@ -64,6 +75,7 @@ class PPOSearch(Strategy):
         )
         self._scaler = RewardScaler(config.reward_scaling)
         self._known: set[Choices] = set()
+        self._weights = preference_weights(objective, 0)
         self._progress = 0.0
 
     def search(self, session: LedgerSession) -> None:
@@ -73,6 +85,7 @@ class PPOSearch(Strategy):
                 _Outside(session, state),
                 self.bounds,
                 self._config.num_envs,
+                preference=lambda: self._weights,
                 mask_filter=self._allowed,
                 reward_rule=self._rewards,
             )
@@ -109,6 +122,7 @@ class PPOSearch(Strategy):
     def _resume(self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv) -> None:
         self._scaler = RewardScaler(self._config.reward_scaling)
         self._known = set()
+        self._weights = preference_weights(self._objective, 0)
         for checkpoint in self._store.usable() if self._store else ():
             if checkpoint.sequence > session.logged:
                 _log.warning("checkpoint at %d is ahead of the log", checkpoint.sequence)
@@ -117,20 +131,35 @@ class PPOSearch(Strategy):
             restore(checkpoint, model, env)
             seen = checkpoint.state["rewards"]
             self._scaler = RewardScaler(self._config.reward_scaling, seen)
-            self._known = {e.architecture.choices for e in session.history}
+            self._remember(session.history)
             _log.info("ppo: goes on from proposal %d", checkpoint.sequence)
             return
 
     def _begin_rollout(
         self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv
     ) -> None:
+        config = self._config
         self._progress = session.spent / session.budget
-        model.ent_coef = _between(self._config.entropy, self._config.entropy_end, self._progress)
+        entropy = _between(config.entropy, config.entropy_end, self._progress)
+        model.ent_coef = entropy * self._entropy_boost(session.history)
         if self._store:
             checkpoint = capture(
                 model, env, sequence=len(session.history), rewards=self._scaler.seen
             )
             self._store.save(checkpoint)
+
+    def _entropy_boost(self, history: Sequence[Evaluation]) -> float:
+        """1.5 to the power of the number of latest batches in a row with less than half new proposals.
+
+        A policy that has collapsed proposes what it knows; repeats are free, but teach nothing.
+        """
+        size, stale = self._config.num_envs * self._config.episodes, 0
+        while (stale + 1) * size <= len(history) and stale < MOST_BOOSTS:
+            end = len(history) - stale * size
+            if sum(evaluation.is_new for evaluation in history[end - size : end]) * 2 >= size:
+                break
+            stale += 1
+        return float(BOOST**stale)
 
     def _allowed(self, prefix: Choices, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if self._keep:
@@ -141,11 +170,16 @@ class PPOSearch(Strategy):
         return np.array(new) if any(new) else valid
 
     def _rewards(self, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
-        self._known.update(evaluation.architecture.choices for evaluation in evaluations)
+        self._remember(evaluations)
         return self._scaler.scale(
             [evaluation.reward for evaluation in evaluations],
             is_new=[evaluation.is_new for evaluation in evaluations],
         )
+
+    def _remember(self, evaluations: Sequence[Evaluation]) -> None:
+        if evaluations:
+            self._known.update(evaluation.architecture.choices for evaluation in evaluations)
+            self._weights = preference_weights(self._objective, evaluations[-1].sequence + 1)
 
     def _fingerprint(self) -> str:
         """Of all that decides the agent's proposals, apart from the ledger's answers."""

@@ -15,9 +15,7 @@ class KeepScheduleConfig(BaseModel):
     start: float = Field(0.8, gt=0, le=1, description="smallest ratio allowed at first")
     end: float = Field(0.3, gt=0, le=1, description="smallest ratio allowed at last")
     steps: int = Field(6, ge=2, description="how many equal parts of `until` there are")
-    until: float = Field(
-        0.5, gt=0, le=1, description="share of the budget after which `end` holds"
-    )
+    until: float = Field(0.5, gt=0, le=1, description="share of the budget after which `end` holds")
 
     @model_validator(mode="after")
     def _goes_down(self) -> KeepScheduleConfig:

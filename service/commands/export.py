@@ -11,9 +11,9 @@ from service.output import print_json, print_lines, print_table
 
 def run_export(run: Path, to: Path, *, pick: str, as_json: bool) -> None:
     """Export a pick; one that was not among the finals is trained first and marked as picked afterwards."""
-    from service.run import export_pick
+    from service.run import export_from_run
 
-    written, final = export_pick(run, pick, to)
+    written, final = export_from_run(run, pick, to)
     if as_json:
         print_json({"directory": str(written), "pick": pick, "digest": final})
         return

@@ -78,9 +78,14 @@ def _dataset(data: str) -> Any:
 
 
 def _export(document: Any, dataset: Any, trained: Any, accuracy: float, to: Path) -> None:
-    from deploy import ExportInfo, export_architecture
+    from deploy import AccuracyFigure, ExportInfo, export_architecture
+    from search import standard_error
 
     network = document.network.with_thresholds(tuple(trained.exit_choice.thresholds))
+    figures = (
+        ("validation", trained.exit_choice.accuracy, dataset.validation),
+        ("test", accuracy, dataset.test),
+    )
     export_architecture(
         replace(
             document,
@@ -90,5 +95,16 @@ def _export(document: Any, dataset: Any, trained: Any, accuracy: float, to: Path
         ),
         trained.weights,
         to,
-        info=ExportInfo(pick="trained", test_accuracy=accuracy, test_size=len(dataset.test.labels)),
+        info=ExportInfo(
+            pick="trained",
+            device="",
+            dataset=dataset.name,
+            accuracies=tuple(
+                AccuracyFigure(
+                    name=name, value=value, standard_error=standard_error(value, len(split.labels))
+                )
+                for name, value, split in figures
+            ),
+            exit_shares=tuple(trained.exit_choice.shares),
+        ),
     )

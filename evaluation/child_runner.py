@@ -1,0 +1,234 @@
+"""Trains one child within its limits, in whatever process it is called; failures become results."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from archspace import Network
+from evaluation.evaluator import EvaluationError, TrainedChild
+from evaluation.results import ChildResult, ChildTask, FailureReason
+
+if TYPE_CHECKING:
+    from child_models import Dataset, TrainingConfig
+
+_log = logging.getLogger(__name__)
+
+RESULT_VERSION = 1
+"""Grows when the same task would get another result, so that no older cached result is taken."""
+_MB = 1024 * 1024
+_MEMORY_EVERY_S = 0.1
+_OOM_TEXTS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate")
+
+
+class ChildTimeout(Exception):
+    """The child has used its time up."""
+
+
+class ChildMemory(MemoryError):
+    """The child uses more memory than it may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildLimits:
+    """What one child may use; None: no limit. Memory is what it adds to the process."""
+
+    timeout_s: float | None = None
+    memory_mb: float | None = None
+
+
+def result_key(dataset: Dataset, config: TrainingConfig) -> str:
+    """16 hex digits over the data, the training settings and `RESULT_VERSION`.
+
+    The settings' own seed is left out: it reaches a child through the task's seed.
+    """
+    settings = config.model_dump_json(exclude={"seed"})
+    text = f"{RESULT_VERSION}/{dataset.digest}/{settings}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_child(
+    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
+) -> ChildResult:
+    """Train the child and measure its validation accuracy. Never raises for what the child does."""
+    from child_models import train_child
+
+    started = time.monotonic()
+    try:
+        with one_thread():
+            trained = train_child(
+                _network(task),
+                dataset,
+                config,
+                epochs=task.fidelity.epochs,
+                seed=task.seed,
+                on_step=_Watch(limits),
+            )
+    except Exception as error:  # whatever a child does must not end the search
+        reason, message = failure_of(error)
+        if reason is FailureReason.CRASH:
+            _log.warning("child %s crashed", task.architecture.digest, exc_info=True)
+        return ChildResult(
+            digest=task.architecture.digest,
+            failure=reason,
+            message=message,
+            train_seconds=time.monotonic() - started,
+            worker=worker,
+        )
+    finally:
+        gc.collect()  # a module and its optimiser hold each other
+    choice = trained.exit_choice
+    return ChildResult(
+        digest=task.architecture.digest,
+        accuracy=choice.accuracy,
+        accuracy_no_exit=choice.accuracy_no_exit,
+        exit_thresholds=choice.thresholds,
+        exit_shares=choice.shares,
+        train_seconds=time.monotonic() - started,
+        worker=worker,
+    )
+
+
+def run_final(
+    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
+) -> TrainedChild:
+    """Train the child at its fidelity, then test it, once.
+
+    Raises:
+        EvaluationError: it failed; there is nothing to export then.
+    """
+    from child_models import apply_exits, evaluate_network, train_child
+
+    started = time.monotonic()
+    try:
+        with one_thread():
+            trained = train_child(
+                _network(task),
+                dataset,
+                config,
+                epochs=task.fidelity.epochs,
+                seed=task.seed,
+                on_step=_Watch(limits),
+            )
+            logits = evaluate_network(_network(task), trained.weights, dataset.test, dataset)
+    except Exception as error:
+        reason, message = failure_of(error)
+        raise EvaluationError(
+            f"final training of {task.architecture.label} failed: {reason}: {message}"
+        ) from error
+    finally:
+        gc.collect()
+    choice = trained.exit_choice
+    labels = dataset.test.labels
+    predictions, _ = apply_exits(logits, choice.thresholds)
+    return TrainedChild(
+        result=ChildResult(
+            digest=task.architecture.digest,
+            accuracy=choice.accuracy,
+            accuracy_no_exit=choice.accuracy_no_exit,
+            exit_thresholds=choice.thresholds,
+            exit_shares=choice.shares,
+            train_seconds=time.monotonic() - started,
+            worker=worker,
+        ),
+        test_accuracy=float((predictions == labels).mean()),
+        test_accuracy_no_exit=float((logits[-1].argmax(axis=1) == labels).mean()),
+        test_size=len(labels),
+        weights=trained.weights,
+    )
+
+
+def failure_of(error: Exception) -> tuple[FailureReason, str]:
+    """What kind of failure an exception of a child's training is, and a sentence about it."""
+    from child_models import NonFiniteTraining
+
+    message = f"{type(error).__name__}: {error}".strip(": ")
+    if isinstance(error, NonFiniteTraining):
+        return FailureReason.NONFINITE, str(error)
+    if isinstance(error, ChildTimeout):
+        return FailureReason.TIMEOUT, str(error)
+    if isinstance(error, MemoryError):
+        return FailureReason.OOM, str(error) or "out of memory"
+    if isinstance(error, RuntimeError) and any(text in message.lower() for text in _OOM_TEXTS):
+        return FailureReason.OOM, message  # how torch says it
+    return FailureReason.CRASH, message
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Train on one thread: children run side by side, and the number of threads moves the last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def memory_ceiling(memory_mb: float | None) -> Iterator[None]:
+    """A hard stop for children that outgrow their limit within one step: allocating then fails in this process.
+
+    Half again the limit, and 256 MB for what a process needs besides. Only for processes that train one child at
+    a time; where the system has no such limit, nothing happens.
+    """
+    if memory_mb is None or not hasattr(resource, "RLIMIT_DATA"):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    ceiling = _data_bytes() + int((1.5 * memory_mb + 256) * _MB)
+    if hard != resource.RLIM_INFINITY:
+        ceiling = min(ceiling, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (ceiling, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int:
+    """What RLIMIT_DATA counts: private writable memory of this process."""
+    return int(getattr(psutil.Process().memory_info(), "data", 0))
+
+
+class _Watch:
+    """Called after each training step; raises when the child has used up its time or memory."""
+
+    def __init__(self, limits: ChildLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._started = clock()
+        self._next_look = self._started
+        self._process = psutil.Process()
+        self._memory_before = self._process.memory_info().rss
+
+    def __call__(self, step: int, steps: int) -> None:
+        now = self._clock()
+        timeout_s, memory_mb = self._limits.timeout_s, self._limits.memory_mb
+        if timeout_s is not None and now - self._started > timeout_s:
+            raise ChildTimeout(
+                f"{now - self._started:.1f} s > {timeout_s:g} s after {step} of {steps} steps"
+            )
+        if memory_mb is None or now < self._next_look:
+            return
+        self._next_look = now + _MEMORY_EVERY_S
+        added_mb = (self._process.memory_info().rss - self._memory_before) / _MB
+        if added_mb > memory_mb:
+            raise ChildMemory(f"{added_mb:.0f} MB > {memory_mb:g} MB after step {step} of {steps}")
+
+
+def _network(task: ChildTask) -> Network:
+    if task.network is None:
+        raise ValueError(f"task {task.architecture.label} carries no network to train")
+    return task.network

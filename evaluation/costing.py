@@ -1,0 +1,155 @@
+"""What a network costs on the device, with its early exits accounted for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from archspace import Architecture, Network
+from child_models import count_macs, count_params
+from evaluation.results import NetworkCosts
+from latency_models import Cost, CostModel, CostSource, PrefixCosts
+
+if TYPE_CHECKING:
+    from latency_models import MeasuredTable
+
+_REMEMBERED = 4096
+_LEAST_SURE_FIRST: tuple[CostSource, ...] = ("estimated", "predicted", "measured")
+
+
+def expected_cost(prefix_costs: Sequence[Cost], shares: Sequence[float]) -> Cost:
+    """Σ share_e × prefix cost e: what a sample costs on average if exit e lets share e leave.
+
+    The standard deviations are added with the same weights: prefixes of one network are predicted from the same
+    blocks, so their errors go together. The source is the least sure one of those that count.
+
+    Args:
+        prefix_costs: one cost a head, the final head last.
+        shares: one share a head, in [0, 1], summing to 1.
+
+    Raises:
+        ValueError: other lengths, or shares that do not sum to 1.
+    """
+    if len(prefix_costs) != len(shares) or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(
+            f"expected {len(prefix_costs)} shares that sum to 1, one a head, got {list(shares)}"
+        )
+    counting = [(s, cost) for s, cost in zip(shares, prefix_costs, strict=True) if s > 0]
+    sources = {cost.source for _, cost in counting}
+    return Cost(
+        value=sum(share * cost.value for share, cost in counting),
+        std=sum(share * cost.std for share, cost in counting),
+        source=next(source for source in _LEAST_SURE_FIRST if source in sources),
+    )
+
+
+class Costing(ABC):
+    """Gives networks their costs. Deterministic for one version of what it reads."""
+
+    @abstractmethod
+    def costs(
+        self,
+        architecture: Architecture,
+        network: Network,
+        exit_shares: Sequence[float] | None,
+    ) -> NetworkCosts | None:
+        """Expected and worst costs of one network; None where they are not known.
+
+        Args:
+            architecture: says which network it is.
+            network: its layers.
+            exit_shares: shares of samples that leave at each head, the final one last, as measured after
+                training. None before training: each head is then taken to get an equal share.
+        """
+
+
+class ModelCosting(Costing):
+    """Costs that a cost model predicts."""
+
+    def __init__(self, cost_model: CostModel) -> None:
+        self._model = cost_model
+        self._remembered: OrderedDict[tuple[str, int], tuple[PrefixCosts, int, int]] = OrderedDict()
+
+    def costs(
+        self,
+        architecture: Architecture,
+        network: Network,
+        exit_shares: Sequence[float] | None,
+    ) -> NetworkCosts:
+        version = self._model.version
+        prefixes, num_params, macs = self._predicted(architecture.digest, version, network)
+        heads = len(prefixes.latency_ms)
+        shares = [1 / heads] * heads if exit_shares is None else exit_shares
+        return NetworkCosts(
+            latency_ms=expected_cost(prefixes.latency_ms, shares),
+            latency_worst_ms=prefixes.latency_ms[-1],
+            energy_mj=expected_cost(prefixes.energy_mj, shares),
+            energy_worst_mj=prefixes.energy_mj[-1],
+            num_params=num_params,
+            macs=macs,
+            model_version=version,
+        )
+
+    def _predicted(
+        self, digest: str, version: int, network: Network
+    ) -> tuple[PrefixCosts, int, int]:
+        """Of one network, asked before and after its training; the last 4,096 are remembered."""
+        key = (digest, version)
+        if key not in self._remembered:
+            (prefixes,) = self._model.predict([network])
+            self._remembered[key] = (prefixes, count_params(network), count_macs(network))
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return self._remembered[key]
+
+
+class TableCosting(Costing):
+    """Costs looked up in a table of measured results, by the architecture's label; no early exits.
+
+    Args:
+        table: the measured results.
+        latency_column: milliseconds; None where the table has none: no costs are known then.
+        energy_column: millijoules; None where the table has none: energy is then estimated from what
+            the network computes, and says so.
+    """
+
+    def __init__(
+        self, table: MeasuredTable, latency_column: str | None, energy_column: str | None
+    ) -> None:
+        self._table = table
+        self._latency_column = latency_column
+        self._energy_column = energy_column
+
+    def costs(
+        self,
+        architecture: Architecture,
+        network: Network,
+        exit_shares: Sequence[float] | None,
+    ) -> NetworkCosts | None:
+        latency_ms = self._measured(architecture, self._latency_column)
+        if self._energy_column is None:
+            energy_mj: Cost | None = _estimated_energy(network)
+        else:
+            energy_mj = self._measured(architecture, self._energy_column)
+        if latency_ms is None or energy_mj is None:
+            return None
+        return NetworkCosts(
+            latency_ms=latency_ms,
+            latency_worst_ms=latency_ms,
+            energy_mj=energy_mj,
+            energy_worst_mj=energy_mj,
+            num_params=count_params(network),
+            macs=count_macs(network),
+        )
+
+    def _measured(self, architecture: Architecture, column: str | None) -> Cost | None:
+        value = self._table.value(architecture.label, column) if column is not None else None
+        return None if value is None else Cost(value, 0.0, "measured")
+
+
+def _estimated_energy(network: Network) -> Cost:
+    from latency_models.energy import EnergyModel, estimate_mj
+
+    return EnergyModel().cost(0.0, estimate_mj(network))

@@ -1,0 +1,157 @@
+"""The ledger's tables, and their rows as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from archspace import Architecture
+from evaluation.codec import (
+    costs_from_json,
+    costs_to_json,
+    result_from_json,
+    result_to_json,
+)
+from evaluation.results import Evaluation
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+meta_table = sa.Table(
+    "netlathe_meta",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+sessions_table = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run", sa.String(255), nullable=False),
+    sa.Column("strategy", sa.String(64), nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("budget", sa.Float(53), nullable=False),
+    sa.Column("space_digest", sa.String(64), nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.UniqueConstraint("run", "strategy", "seed"),
+)
+
+proposals_table = sa.Table(
+    "proposals",
+    metadata,
+    sa.Column("session_id", sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("choices", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("is_new", sa.Boolean, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # open, done or rejected
+    sa.Column("rejected", sa.Text, nullable=False, server_default=""),
+    sa.Column("charged", sa.Float(53)),
+    sa.Column("reward", sa.Float(53)),
+    sa.Column("result", sa.Text),
+    sa.Column("costs", sa.Text),
+)
+
+results_table = sa.Table(
+    "results",
+    metadata,
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("result", sa.Text, nullable=False),
+)
+
+records_table = sa.Table(
+    "records",
+    metadata,
+    sa.Column("scope", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionRecord:
+    """One session as its table holds it. `name` is strategy-seed, unique within a run."""
+
+    id: int
+    run: str
+    strategy: str
+    seed: int
+    budget: float
+    space_digest: str
+    settings: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return session_name(self.strategy, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoggedProposal:
+    """One row of a session's log. `evaluation` is None while there is no result."""
+
+    sequence: int
+    architecture: Architecture
+    is_new: bool
+    evaluation: Evaluation | None
+
+
+def session_name(strategy: str, seed: int) -> str:
+    """How tables and checkpoint folders name a session."""
+    return f"{strategy}-{seed}"
+
+
+NO_OUTCOME = {"charged": None, "reward": None, "result": None, "costs": None}
+
+
+def outcome_values(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "status": "rejected" if evaluation.rejected else "done",
+        "rejected": evaluation.rejected,
+        "charged": evaluation.charged,
+        "reward": evaluation.reward,
+        "result": result_to_json(evaluation.result) if evaluation.result else None,
+        "costs": costs_to_json(evaluation.costs) if evaluation.costs else None,
+    }
+
+
+def session_record(row: sa.Row[Any]) -> SessionRecord:
+    return SessionRecord(
+        id=row.id,
+        run=row.run,
+        strategy=row.strategy,
+        seed=row.seed,
+        budget=row.budget,
+        space_digest=row.space_digest,
+        settings=json.loads(row.settings),
+    )
+
+
+def logged_proposal(row: sa.Row[Any], space_digest: str) -> LoggedProposal:
+    architecture = Architecture(
+        space_digest=space_digest,
+        choices=tuple(json.loads(row.choices)),
+        digest=row.digest,
+        label=row.label,
+    )
+    evaluation = None
+    if row.status != "open":
+        evaluation = Evaluation(
+            sequence=row.sequence,
+            architecture=architecture,
+            result=result_from_json(row.result) if row.result else None,
+            costs=costs_from_json(row.costs) if row.costs else None,
+            reward=row.reward,
+            charged=row.charged,
+            is_new=row.is_new,
+            rejected=row.rejected,
+        )
+    return LoggedProposal(
+        sequence=row.sequence, architecture=architecture, is_new=row.is_new, evaluation=evaluation
+    )

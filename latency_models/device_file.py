@@ -1,0 +1,168 @@
+"""A profiled device as one JSON file: what it is, what networks cost there, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archspace import Network
+from latency_models.additive import AdditiveTable
+from latency_models.correction import Correction
+from latency_models.cost import Cost
+from latency_models.cost_model import ProfiledCostModel
+from latency_models.device import Device
+from latency_models.energy import EnergyModel, estimate_mj
+from latency_models.errors import DeviceFileError
+from latency_models.measuring import Clock, Measurement, measure_networks
+from latency_models.quality import ProfileReport
+from latency_models.runners import Loader, load_runner
+
+_MAX_BYTES = 100_000_000
+
+
+class DeviceFile(BaseModel):
+    """What `profile_device` gives.
+
+    It is made for one space, but may be used with another one as long as every kind of layer there was
+    measured here; blocks not measured are predicted from their features, with a larger standard deviation.
+    A kind of layer never measured is refused by the cost model (DeviceFileError).
+
+    Attributes:
+        device: where it was measured.
+        space_digest: the space whose blocks and networks were measured.
+        created: UTC date and time, ISO 8601.
+        additive, correction, energy_model: what was fitted.
+        interval_scale, latency_margin: see `ProfiledCostModel`.
+        report: error on held-out networks, beside the noise ceiling.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    kind: Literal["netlathe_device"] = "netlathe_device"
+    schema_version: Literal[1] = 1
+    device: Device
+    space_digest: str
+    created: str
+    additive: AdditiveTable
+    correction: Correction
+    energy_model: EnergyModel
+    interval_scale: float = Field(gt=0)
+    latency_margin: float = Field(ge=0)
+    report: ProfileReport
+
+    def cost_model(self) -> ProfiledCostModel:
+        """The cost model, ready to predict."""
+        return ProfiledCostModel(
+            self.additive,
+            self.correction,
+            self.energy_model,
+            batch_size=self.device.batch_size,
+            interval_scale=self.interval_scale,
+            latency_margin=self.latency_margin,
+        )
+
+    def measure(
+        self,
+        networks: Sequence[Network],
+        *,
+        rounds: int = 9,
+        repeats: int = 5,
+        seed: int = 0,
+        load: Loader = load_runner,
+        clock: Clock = time.perf_counter,
+    ) -> list[Measurement]:
+        """Measure now, in the profile's milliseconds: ratios to the reference times its time back then.
+
+        Figures then compare with this file's predictions even if the machine's speed has changed since.
+        """
+        return measure_networks(
+            networks,
+            self.device,
+            rounds=rounds,
+            repeats=repeats,
+            reference_ms=self.report.reference_ms,
+            seed=seed,
+            load=load,
+            clock=clock,
+        )
+
+    def energy(
+        self, networks: Sequence[Network], measurements: Sequence[Measurement]
+    ) -> tuple[Cost, ...]:
+        """Energy in mJ of networks whose latency was measured; one cost a network.
+
+        Source ``predicted`` where the profile could read an energy counter, else ``estimated``.
+        """
+        return tuple(
+            self.energy_model.cost(
+                measurement.latency.value, estimate_mj(network, self.device.batch_size)
+            )
+            for network, measurement in zip(networks, measurements, strict=True)
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file; a reader never sees a part of it, even after a crash."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(self.model_dump_json(indent=1) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DeviceFile:
+        """Read and check a file.
+
+        Raises:
+            DeviceFileError: not a device file, a damaged one, or one of another version.
+            OSError: it cannot be opened.
+        """
+        source = Path(path)
+        if source.stat().st_size > _MAX_BYTES:
+            raise DeviceFileError(f"{source}: over {_MAX_BYTES} bytes; this is no device file")
+        data = _parse(source)
+        _check_version(source, data)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DeviceFileError(
+                f"{source}: damaged at {where}: {first['msg']}; measure the device again"
+            ) from error
+
+
+def _parse(source: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DeviceFileError(
+            f"{source}: expected JSON written by netlathe, got something else ({error}); "
+            "measure the device again"
+        ) from error
+    if not isinstance(data, dict) or data.get("kind") != "netlathe_device":
+        raise DeviceFileError(
+            f'{source}: expected a device file ("kind": "netlathe_device"); did you mean another file?'
+        )
+    return data
+
+
+def _check_version(source: Path, data: dict[str, Any]) -> None:
+    found = data.get("schema_version")
+    if found != DeviceFile.SCHEMA_VERSION:
+        newer = isinstance(found, int) and found > DeviceFile.SCHEMA_VERSION
+        advice = "update netlathe" if newer else "measure the device again"
+        raise DeviceFileError(
+            f"{source}: expected schema_version {DeviceFile.SCHEMA_VERSION}, got {found!r}; {advice}"
+        )

@@ -1,0 +1,162 @@
+"""Energy of a call: measured with a counter where there is one, else estimated from what is computed.
+
+The estimate is what arithmetic and memory take at least, from published figures of a 45 nm process at 0.9 V
+(Horowitz, "Computing's Energy Problem", ISSCC 2014, figure 1.1.9):
+
+| what | energy |
+|---|---|
+| float32 multiply + add | 3.7 pJ + 0.9 pJ = 4.6 pJ a multiply-accumulate |
+| on-chip memory (1 MB cache, 100 pJ a 64-bit word) | 12.5 pJ a byte |
+| DRAM (1.3 to 2.6 nJ a 64-bit word; the lower figure) | 162.5 pJ a byte, instead of the above |
+
+Assumed: each layer reads its maps and weights once and writes its map once; a layer whose maps and weights
+exceed 1 MB moves them through DRAM, any other one stays on the chip. Left out: instructions, clock, leakage, idle
+power and the rest of the machine. So it ranks networks of one device; a socket's meter shows much more. The stated
+standard deviation is half of the value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import nnls
+
+from archspace import Block, Network
+from child_models import layer_counts
+from latency_models.cost import Cost, CostSource
+from latency_models.energy_readers import EnergyReader
+from latency_models.errors import MeasuringFailed
+from latency_models.runners import Runner
+
+PJ_PER_MAC = 4.6
+PJ_PER_BYTE_ON_CHIP = 12.5
+PJ_PER_BYTE_DRAM = 162.5
+ON_CHIP_BYTES = 1_000_000
+ESTIMATE_RELATIVE_STD = 0.5
+_MJ_PER_PJ = 1e-9
+_LEAST_RELATIVE_STD = 0.05
+
+
+class EnergyModel(BaseModel):
+    """Energy of a call = `mj_per_ms` · latency + `estimate_scale` · estimate; see the file's head.
+
+    Attributes:
+        source: ``estimated`` (then mj_per_ms = 0, estimate_scale = 1), or ``predicted``: both numbers were
+            fitted to energies measured with `reader`.
+        reader: name of the counter, or None.
+        mj_per_ms: power while running, in mJ a millisecond (= watts), ≥ 0.
+        estimate_scale: how many times the estimate it takes, ≥ 0.
+        relative_std: standard deviation over the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    source: Literal["predicted", "estimated"] = "estimated"
+    reader: str | None = None
+    mj_per_ms: float = Field(default=0.0, ge=0)
+    estimate_scale: float = Field(default=1.0, ge=0)
+    relative_std: float = Field(default=ESTIMATE_RELATIVE_STD, gt=0)
+
+    def cost(self, latency_ms: float, estimate_mj: float) -> Cost:
+        """Energy in mJ of a call; source `source`."""
+        value = self.value(latency_ms, estimate_mj)
+        source: CostSource = self.source
+        return Cost(value, value * self.relative_std, source)
+
+    def value(self, latency_ms: float, estimate_mj: float) -> float:
+        return self.mj_per_ms * latency_ms + self.estimate_scale * estimate_mj
+
+
+def estimate_mj(network: Network, batch_size: int = 1) -> float:
+    """The estimate for one call with `batch_size` images, in mJ; > 0 for every network."""
+    picojoules = 0.0
+    for count in layer_counts(network):
+        moved = batch_size * (count.input_bytes + count.output_bytes) + count.weight_bytes
+        per_byte = PJ_PER_BYTE_ON_CHIP if moved <= ON_CHIP_BYTES else PJ_PER_BYTE_DRAM
+        picojoules += batch_size * count.macs * PJ_PER_MAC + moved * per_byte
+    return picojoules * _MJ_PER_PJ
+
+
+def estimate_block_mj(block: Block, batch_size: int = 1) -> float:
+    """The block's share: estimates of blocks add up to the network's."""
+    return estimate_mj(block.as_network(), batch_size)
+
+
+def measure_energy(
+    runner: Runner,
+    reader: EnergyReader,
+    idle_mw: float,
+    *,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Energy in mJ that one call adds to an idle device, averaged over repeated calls.
+
+    Args:
+        runner: does one call.
+        reader: the counter.
+        idle_mw: what the idle device takes, from `idle_power_mw`.
+        seconds: how long to repeat; at least `reader.least_seconds`, which is the default.
+
+    Raises:
+        MeasuringFailed: the counter has gone, or shows no more than the idle device takes.
+    """
+    seconds = max(seconds or 0.0, reader.least_seconds)
+    calls, start, before = 0, clock(), _read(reader)
+    while clock() - start < seconds:
+        runner()
+        calls += 1
+    used = _read(reader) - before
+    energy = (used - idle_mw * (clock() - start)) / calls
+    if not np.isfinite(energy) or energy <= 0:
+        raise MeasuringFailed(
+            f"{reader.name} shows {used:.3g} mJ for {calls} calls, not more than the idle device takes"
+        )
+    return float(energy)
+
+
+def idle_power_mw(
+    reader: EnergyReader,
+    seconds: float = 1.0,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """Mean power in mW (= mJ a second) while nothing is run here. Raises MeasuringFailed."""
+    start, before = clock(), _read(reader)
+    sleep(max(seconds, reader.least_seconds))
+    return (_read(reader) - before) / (clock() - start)
+
+
+def fit_energy(
+    reader_name: str,
+    latencies_ms: Sequence[float],
+    estimates_mj: Sequence[float],
+    measured_mj: Sequence[float],
+) -> EnergyModel:
+    """Fit to measured energies (≥ 1 network) by non-negative least squares on relative errors."""
+    y = np.asarray(measured_mj, dtype=np.float64)
+    design = np.column_stack([latencies_ms, estimates_mj]) / y[:, None]
+    weights = nnls(design, np.ones(len(y)))[0]
+    errors = design @ weights - 1
+    spare = max(1, len(y) - len(weights))
+    return EnergyModel(
+        source="predicted",
+        reader=reader_name,
+        mj_per_ms=float(weights[0]),
+        estimate_scale=float(weights[1]),
+        relative_std=max(_LEAST_RELATIVE_STD, float(np.sqrt(np.sum(errors**2) / spare))),
+    )
+
+
+def _read(reader: EnergyReader) -> float:
+    try:
+        return reader.read_mj()
+    except OSError as error:
+        raise MeasuringFailed(
+            f"the energy counter {reader.name} cannot be read: {error}"
+        ) from error

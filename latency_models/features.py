@@ -1,0 +1,90 @@
+"""What is known about a block without measuring it. All features are sums over layers, and ≥ 0."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import INPUT, Block, Layer
+from child_models import layer_counts
+
+CONVOLUTIONS = ("conv", "conv_1x1", "conv_depthwise", "conv_grouped")
+OTHERS = (
+    "batch_norm",
+    "relu",
+    "avg_pool",
+    "add",
+    "zeros",
+    "global_avg_pool",
+    "linear",
+)
+FEATURES = (
+    "blocks",
+    *(f"{kind}.{what}" for kind in CONVOLUTIONS for what in ("layers", "mmacs", "kb", "weight_kb")),
+    *(f"{kind}.{what}" for kind in OTHERS for what in ("layers", "kb")),
+)
+"""Feature names: ``blocks`` is 1 for each block. By kind of layer: how many ``layers``; 10⁶ multiply-accumulates
+(``mmacs``); kilobytes of maps read and written, for others than convolutions with their weights (``kb``);
+kilobytes of weights (``weight_kb``). All for one image."""
+_POSITION = {name: i for i, name in enumerate(FEATURES)}
+
+
+def block_key(block: Block) -> Hashable:
+    """Equal for blocks that are computed alike, as their `signature`; a few times faster to make."""
+    numbers = {layer.name: i for i, layer in enumerate(block.layers)}
+    return (
+        block.input_shape,
+        tuple(
+            (
+                layer.op,
+                tuple(numbers.get(source, INPUT) for source in layer.inputs),
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                layer.groups,
+                layer.bias,
+                layer.norm,
+                layer.activation,
+                layer.bits,
+            )
+            for layer in block.layers
+        ),
+    )
+
+
+def block_digest(block: Block) -> str:
+    """The block's signature in 16 hex digits, for files."""
+    return hashlib.sha256(block.signature.encode()).hexdigest()[:16]
+
+
+def block_features(block: Block) -> NDArray[np.float64]:
+    """Values of `FEATURES`; float64, shape (len(FEATURES),)."""
+    values = np.zeros(len(FEATURES))
+    values[_POSITION["blocks"]] = 1.0
+    for layer, count in zip(block.layers, layer_counts(block.as_network()), strict=True):
+        kind = layer_kind(layer)
+        kb = (count.input_bytes + count.output_bytes) / 1e3
+        values[_POSITION[f"{kind}.layers"]] += 1
+        if kind in CONVOLUTIONS:
+            values[_POSITION[f"{kind}.mmacs"]] += count.macs / 1e6
+            values[_POSITION[f"{kind}.weight_kb"]] += count.weight_bytes / 1e3
+        else:
+            kb += count.weight_bytes / 1e3
+        values[_POSITION[f"{kind}.kb"]] += kb
+    return values
+
+
+@lru_cache(maxsize=4096)
+def layer_kind(layer: Layer) -> str:
+    """The layer's operation; convolutions by how their channels mix."""
+    if layer.op != "conv":
+        return layer.op
+    if layer.groups > 1:
+        return "conv_depthwise" if layer.groups == layer.in_channels else "conv_grouped"
+    return "conv_1x1" if layer.kernel == 1 else "conv"

@@ -1,0 +1,146 @@
+"""From a final to an exported folder: the document, and every figure with where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from archspace import ArchitectureDocument
+from deploy import AccuracyFigure, CostFigure, ExportInfo, export_architecture
+from evaluation import Evaluation
+from latency_models import Cost
+from search.finals import (
+    Final,
+    make_final,
+    measure_front,
+    standard_error,
+    train_finals,
+    within_limits,
+)
+from search.parts import RunParts
+from search.sessions import open_session
+from search.summary import read_summary
+
+
+def export_final(parts: RunParts, final: Final, directory: Path) -> Path:
+    """Write the export of one final and return its folder."""
+    return export_architecture(
+        document_of(parts, final),
+        final.trained.weights,
+        directory,
+        info=info_of(parts, final),
+    )
+
+
+def document_of(parts: RunParts, final: Final) -> ArchitectureDocument:
+    """The architecture file's content: resolved network, thresholds, classes, normalisation."""
+    document = plain_document(parts, final.evaluation.architecture.choices)
+    assert parts.dataset is not None, "a run that trains has data"
+    return replace(
+        document,
+        network=final.network,
+        class_names=parts.dataset.class_names,
+        normalization=parts.dataset.normalization,
+    )
+
+
+def plain_document(parts: RunParts, choices: tuple[int, ...]) -> ArchitectureDocument:
+    """An architecture without weights: what a run over a table can export."""
+    architecture = parts.space.architecture(choices)
+    return ArchitectureDocument(
+        digest=architecture.digest,
+        label=architecture.label,
+        network=parts.resolve(choices),
+        space={"kind": parts.space.kind, "digest": parts.space.digest},
+        choices=parts.space.named(choices),
+    )
+
+
+def info_of(parts: RunParts, final: Final) -> ExportInfo:
+    """The figures for the export's README; measured ones apart, since they differ from run to run."""
+    assert parts.dataset is not None
+    assert parts.device_file is not None
+    evaluation, trained = final.evaluation, final.trained
+    validation, test = len(parts.dataset.validation.labels), trained.test_size
+    costs = evaluation.costs
+    assert costs is not None
+    assert trained.result.accuracy is not None
+    worst = final.measured
+    measured: list[CostFigure] = []
+    if worst is not None and final.latency_measured is not None:
+        measured = [
+            _figure("latency", final.latency_measured, "ms"),
+            _figure("latency, no exit taken", worst.latency_ms[-1], "ms"),
+        ]
+        if worst.energy_mj[-1].source == "measured":
+            measured.append(_figure("energy, no exit taken", worst.energy_mj[-1], "mJ"))
+    return ExportInfo(
+        pick=final.pick,
+        device=parts.device_file.device.name,
+        dataset=parts.dataset.name,
+        accuracies=(
+            _accuracy("search (validation, short schedule)", evaluation.accuracy, validation),
+            _accuracy("validation", trained.result.accuracy, validation),
+            _accuracy("test", trained.test_accuracy, test),
+            _accuracy("test, no exit taken", trained.test_accuracy_no_exit, test),
+        ),
+        costs=(
+            _figure("latency", costs.latency_ms, "ms"),
+            _figure("latency, no exit taken", costs.latency_worst_ms, "ms"),
+            _figure("energy", costs.energy_mj, "mJ"),
+        ),
+        measurements=tuple(measured),
+        exit_shares=trained.result.exit_shares,
+        marks=("picked after the test: its test accuracy is not an unbiased estimate",)
+        if final.picked_after_test
+        else (),
+    )
+
+
+def _accuracy(name: str, value: float, count: int) -> AccuracyFigure:
+    return AccuracyFigure(name=name, value=value, standard_error=standard_error(value, count))
+
+
+def _figure(name: str, cost: Cost, unit: str) -> CostFigure:
+    return CostFigure(name=name, value=cost.value, std=cost.std, unit=unit, source=cost.source)
+
+
+def export_plain(parts: RunParts, evaluation: Evaluation, directory: Path) -> Path:
+    """Write ``architecture.json`` alone: all there is of a network that nobody trained."""
+    directory.mkdir(exist_ok=True)
+    plain_document(parts, evaluation.architecture.choices).save(directory / "architecture.json")
+    return directory
+
+
+def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
+    """Export a pick by name, or any network of the run by digest; returns its digest.
+
+    A network that was not among the run's finals is trained at the full schedule first, and marked as picked
+    after the test.
+
+    Raises:
+        LookupError: no such network in this run; the message says which names there are.
+    """
+    session = open_session(parts, parts.search.strategy)
+    history = parts.ledger.evaluations(session.name)
+    summary = read_summary(parts.run_dir)
+    by_name = {each.pick: each.digest for each in summary.picks}
+    digest = by_name.get(pick, pick)
+    found = next((e for e in history if e.ok and e.architecture.digest == digest), None)
+    if found is None:
+        raise LookupError(
+            f"no network {pick!r} in this run; there are: {', '.join(by_name) or 'no picks'}, and the digests in "
+            f"{parts.run_dir / 'trials.parquet'}"
+        )
+    if parts.dataset is None:
+        export_plain(parts, found, directory)
+        return digest
+    measured = measure_front(parts, [found])
+    if not within_limits(parts, measured[digest]):
+        raise LookupError(f"{digest} breaks a limit of this run as measured; it is not exported")
+    trained = train_finals(parts, [found])
+    final = make_final(
+        parts, pick, found, trained, measured, picked_after_test=digest not in by_name.values()
+    )
+    export_final(parts, final, directory)
+    return digest

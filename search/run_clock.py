@@ -1,0 +1,55 @@
+"""How long a run's phases take, and how much of the search its workers spend training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from evaluation import Evaluation, Ledger
+
+RECORD = "clock"
+
+
+class RunClock:
+    """Wall-clock seconds a phase, summed over all processes that worked on the run and ended a phase.
+
+    A process that is killed leaves no time behind, nor are its children counted.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._busy = 0.0
+        self._counted: set[str] = set()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what happens inside; kept even if it ends with an exception."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            record = self.seconds
+            record[name] = record.get(name, 0.0) + time.monotonic() - started
+            record["busy"] = record.get("busy", 0.0) + self._busy
+            self._busy = 0.0
+            self._ledger.put_record(RECORD, record)
+
+    def count(self, evaluation: Evaluation) -> None:
+        """A child that was trained now (not replayed from the log); twins from the cache count once."""
+        digest = evaluation.architecture.digest
+        if evaluation.result is not None and digest not in self._counted:
+            self._counted.add(digest)
+            self._busy += evaluation.result.train_seconds
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, and under "busy" those that workers spent training children in the search."""
+        return dict(self._ledger.get_record(RECORD) or {})
+
+    def utilisation(self, workers: int) -> float | None:
+        """Share of the workers' time in the search that went into training; None before there is any."""
+        seconds = self.seconds
+        if not seconds.get("search"):
+            return None
+        return seconds.get("busy", 0.0) / (workers * seconds["search"])

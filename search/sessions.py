@@ -1,0 +1,24 @@
+"""Opening a run's sessions of the ledger."""
+
+from __future__ import annotations
+
+from evaluation import LedgerSession
+from search.parts import RunParts
+from search.strategies import StrategyConfig
+
+
+def open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:
+    """The ledger's session of one strategy of this run."""
+    return parts.ledger.session(
+        parts.name,
+        config.name,
+        parts.seed,
+        budget=parts.search.budget,
+        space=parts.space,
+        evaluator=parts.evaluator,
+        costing=parts.costing,
+        objective=parts.objective,
+        limits=parts.limits,
+        fidelity=parts.schedule.search,
+        training_seed=parts.training_seed,
+    )

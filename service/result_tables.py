@@ -1,0 +1,81 @@
+"""The result of a run as people read it on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latency_models import Cost
+from search import PickSummary, RunSummary
+from service.output import print_lines, print_table
+from service.progress import duration
+
+
+def print_summary(run_dir: Path, summary: RunSummary) -> None:
+    """Picks, strategies beside each other, the cost model's error, and where everything is."""
+    print_table(
+        f"{summary.name}: picks of the Pareto front",
+        (
+            "pick",
+            "digest",
+            "accuracy % (search)",
+            "accuracy % (test)",
+            "latency ms (measured)",
+            "latency ms (predicted)",
+            "energy mJ",
+            "parameters",
+            "MACs",
+        ),
+        [_pick_row(pick) for pick in summary.picks],
+    )
+    print_table(
+        "Strategies at equal budget (validation, short schedule)",
+        ("strategy", "children", "best reward", "best accuracy %", "hypervolume", "failed"),
+        [
+            (
+                session.name,
+                f"{session.spent:g} of {session.budget:g}",
+                "–" if session.best_reward is None else f"{session.best_reward:.4f}",
+                "–" if session.best_accuracy is None else f"{100 * session.best_accuracy:.1f}",
+                f"{session.hypervolume:.4g}",
+                str(session.failed),
+            )
+            for session in summary.sessions
+        ],
+    )
+    lines = []
+    if (profile := summary.profile) is not None:
+        lines.append(
+            f"cost model on {profile.held_out} held-out networks: Spearman {profile.spearman:.3f}, "
+            f"MAPE {100 * profile.mape:.1f} %, {100 * profile.within_10:.0f} % within ±10 %"
+        )
+    spent = ", ".join(
+        f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items() if name != "busy"
+    )
+    if summary.utilisation is not None:
+        spent += f"; workers trained {100 * summary.utilisation:.0f} % of the search's core time"
+    lines.append(spent)
+    lines += [f"{name:8} {run_dir / path}" for name, path in summary.paths.items()]
+    if not summary.picks:
+        lines.append("no network to export: every child failed or broke a limit")
+    print_lines(*lines)
+
+
+def _pick_row(pick: PickSummary) -> tuple[str, ...]:
+    test = "–"
+    if pick.test_accuracy is not None and pick.test_standard_error is not None:
+        test = f"{100 * pick.test_accuracy:.1f} ± {100 * pick.test_standard_error:.1f}"
+    return (
+        pick.pick,
+        pick.label[:24],
+        f"{100 * pick.search_accuracy:.1f} ± {100 * pick.search_standard_error:.1f}",
+        test,
+        _cost(pick.latency_measured),
+        _cost(pick.latency_predicted),
+        f"{pick.energy.value:.4g} ({pick.energy.source})",
+        f"{pick.num_params:,}",
+        f"{pick.macs:,}",
+    )
+
+
+def _cost(cost: Cost | None) -> str:
+    return "–" if cost is None else f"{cost.value:.4f} ± {cost.std:.4f}"

@@ -1,0 +1,212 @@
+"""Carrying out a run in its folder: validate, wire, search, show. Imported only once the folder exists."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evaluation import Evaluation, Evaluator
+from latency_models import LatencyModelError
+from search import (
+    ParetoArchive,
+    Phase,
+    RunParts,
+    RunSummary,
+    SessionStarted,
+    export_pick,
+    read_summary,
+    run_search,
+)
+from service.config_file import validate
+from service.errors import NotFoundError, UsageError
+from service.output import print_json, print_lines, talk
+from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
+from service.result_tables import print_summary
+from service.run_config import RunConfig
+from service.run_folder import RunFolder, locked, open_run, write_run_file
+from service.wiring import (
+    Problem,
+    check_targets,
+    freeze,
+    make_problem,
+    open_parts,
+    profile_line,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def dry_run(data: dict[str, Any], *, source: str, device_path: Path | None, as_json: bool) -> None:
+    """Check config, data, space and device file; measure, train and write nothing."""
+    from service.wiring import load_dataset, make_space
+
+    config = validate(RunConfig, data, source)
+    dataset = load_dataset(config) if config.evaluator.kind != "table" else None
+    space = make_space(config, dataset)
+    if device_path is not None or dataset is None:
+        check_targets(make_problem(config, device_path, on_progress=_no_progress))
+    sessions = [config.search.strategy.name, *(c.name for c in config.search.controls)]
+    size = space.size()
+    facts = {
+        "config": source,
+        "decisions": len(space.decisions),
+        "networks": size.distinct_high,
+        "sessions": sessions,
+        "children": config.search.budget * len(sessions),
+        "images": len(dataset.train) if dataset else 0,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_lines(
+        f"{source} is fine",
+        f"{facts['decisions']} decisions, at most {size.distinct_high:,} networks",
+        f"{facts['children']} children in all: {config.search.budget} each for {', '.join(sessions)}",
+    )
+
+
+def carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> None:
+    """Do, or go on with, the run in `folder`; print its result."""
+    _, file = open_run(folder.path)
+    config = validate(RunConfig, file.config, source)
+    if not fresh and folder.summary.is_file():
+        talk.print("this run has ended already")
+        show(folder, read_summary(folder.path), as_json=as_json)
+        return
+    progress = RunProgress()
+    with _log_file(folder), ProgressDisplay(progress):
+        problem = _prepare(folder, config, progress)
+        frozen = freeze(problem, file.frozen)
+        write_run_file(folder, file.config, file.seed, frozen)
+        with open_parts(folder, problem, file.seed, frozen) as parts:
+            summary = run_search(_listening(parts, progress))
+    show(folder, summary, as_json=as_json)
+
+
+def export_from_run(run: Path, pick: str, to: Path) -> tuple[Path, str]:
+    """Export `pick` (a name or a digest) of a finished run; (folder written, digest).
+
+    Raises:
+        NotFoundError: no such run or pick.
+        UsageError: the run has not ended.
+    """
+    folder, file = open_run(run)
+    config = validate(RunConfig, file.config, str(folder.run_file))
+    if not folder.summary.is_file():
+        raise UsageError(f"{run} has not ended yet: netlathe resume {run} goes on with it")
+    with locked(folder):
+        problem = make_problem(config, folder.device_file, on_progress=_no_progress)
+        frozen = freeze(problem, file.frozen)
+        with open_parts(folder, problem, file.seed, frozen) as parts:
+            try:
+                return to, export_pick(parts, pick, to)
+            except LookupError as error:
+                raise NotFoundError(str(error.args[0])) from None
+
+
+def show(folder: RunFolder, summary: RunSummary, *, as_json: bool) -> None:
+    """The result: tables for people, or the summary as JSON with absolute paths."""
+    if as_json:
+        print_json({**json.loads(summary.to_json()), "run_dir": str(folder.path.absolute())})
+        return
+    print_summary(folder.path, summary)
+
+
+def _prepare(folder: RunFolder, config: RunConfig, progress: RunProgress) -> Problem:
+    progress.phase = "preparing"
+
+    def on_progress(what: str, share: float) -> None:
+        progress.phase, progress.detail = "measuring the device", f"{what} {100 * share:.0f} %"
+
+    started = time.monotonic()
+    try:
+        problem = make_problem(
+            config, folder.device_file, on_progress=on_progress, save_to=folder.device_file
+        )
+    except LatencyModelError as error:
+        raise UsageError(str(error)) from error
+    check_targets(problem)
+    if problem.device_file is not None:
+        talk.print(profile_line(problem.device_file))
+    _log.info("prepared in %s", duration(time.monotonic() - started))
+    progress.detail = ""
+    return problem
+
+
+def _listening(parts: RunParts, progress: RunProgress) -> RunParts:
+    """`parts` that report to `progress`."""
+    archive = ParetoArchive()
+    replayed = 0
+
+    def on_phase(phase: Phase | SessionStarted) -> None:
+        nonlocal archive, replayed
+        if isinstance(phase, SessionStarted):
+            progress.phase, archive, replayed = "search", ParetoArchive(), phase.logged
+            progress.begin_session(phase.name, phase.budget)
+            return
+        progress.phase, progress.detail = phase.name, phase.detail
+
+    def on_evaluation(evaluation: Evaluation) -> None:
+        progress.done += evaluation.charged
+        if evaluation.sequence >= replayed:
+            progress.new_since_start += evaluation.charged
+        if evaluation.rejected:
+            progress.rejected += 1
+        elif not evaluation.ok:
+            progress.failed += 1
+        else:
+            archive.add(evaluation)
+            progress.pareto_size = len(archive)
+            progress.best_accuracy = max(progress.best_accuracy or 0.0, evaluation.accuracy)
+
+    progress.workers = lambda: _worker_lines(parts.evaluator)
+    return replace(parts, on_phase=on_phase, on_evaluation=on_evaluation)
+
+
+def _worker_lines(evaluator: Evaluator) -> list[WorkerLine]:
+    return [WorkerLine(each.name, each.doing, each.seconds) for each in evaluator.status()]
+
+
+def _no_progress(what: str, share: float) -> None:
+    """For verbs that show none."""
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {
+                "time": self.formatTime(record),
+                "level": record.levelname,
+                "logger": record.name,
+                "message": record.getMessage(),
+            },
+            ensure_ascii=False,
+        )
+
+
+@contextmanager
+def _log_file(folder: RunFolder) -> Iterator[None]:
+    """Our packages' messages, from INFO on, go to ``log.jsonl`` of the run."""
+    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.setFormatter(_JsonLines())
+    loggers = [
+        logging.getLogger(name)
+        for name in ("search", "service", "evaluation", "latency_models", "child_models", "envs")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
