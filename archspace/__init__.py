@@ -1,5 +1,6 @@
 """Search spaces: decisions, masks, architectures and the resolved networks they mean."""
 
+from archspace.atomic_file import write_atomic
 from archspace.document import ArchitectureDocument, Normalization, SpaceReference
 from archspace.factory import space_from_dict
 from archspace.nasbench201 import NasBench201Space
@@ -59,4 +60,5 @@ __all__ = [
     "network_from_dict",
     "network_to_dict",
     "space_from_dict",
+    "write_atomic",
 ]

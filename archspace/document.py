@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
+from archspace.atomic_file import write_atomic
 from archspace.migrations import SCHEMA_VERSION, migrate
 from archspace.network import Network, network_from_dict, network_to_dict
 from archspace.network_checks import check_network
@@ -74,8 +75,8 @@ class ArchitectureDocument:
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write `to_json` to `path`."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write `to_json` to `path`, whole or not at all."""
+        write_atomic(Path(path), self.to_json())
 
     @classmethod
     def from_json(cls, text: str) -> ArchitectureDocument:

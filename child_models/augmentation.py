@@ -40,7 +40,7 @@ class Augmenter:
     def batch(self, indices: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.generic]:
         """The images at `indices`, each changed on its own: (batch, height, width, channels)."""
         rows, columns = rng.integers(0, 2 * self._shift + 1, (2, len(indices)))
-        batch = self._windows[indices, rows, columns]
+        batch: NDArray[np.generic] = self._windows[indices, rows, columns]
         if self._flip:
             mirrored = rng.random(len(indices)) < 0.5
             batch[mirrored] = batch[mirrored, :, ::-1]

@@ -33,7 +33,7 @@ def chosen_precision(setting: Literal["auto", "fp32", "bf16"], network: Network)
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 numbers itself (AVX-512 BF16 or AMX); else they are emulated."""
     # torch before 2.10 does not tell: fp32 then, which is always right
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -181,7 +181,7 @@ def _fit(
                 logits = module(images)
             loss = _loss(logits, labels, config)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, config.clip_norm)
             optimizer.step()
@@ -250,7 +250,7 @@ def _keep_gradients_channels_last(module: ChildModule) -> None:
 
     def watch(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].requires_grad:
-            inputs[0].register_hook(turn)
+            inputs[0].register_hook(turn)  # type: ignore[no-untyped-call]
 
     for layer in module.network.layers:
         if layer.op == "global_avg_pool":

@@ -110,7 +110,8 @@ class TableCosting(Costing):
 
     Args:
         table: the measured results.
-        latency_column: milliseconds; None where the table has none: no costs are known then.
+        latency_column: milliseconds, > 0 (a cell of 0 was not measured); None where the table has
+            none: no costs are known then.
         energy_column: millijoules; None where the table has none: energy is then estimated from what
             the network computes, and says so.
     """
@@ -146,7 +147,7 @@ class TableCosting(Costing):
 
     def _measured(self, architecture: Architecture, column: str | None) -> Cost | None:
         value = self._table.value(architecture.label, column) if column is not None else None
-        return None if value is None else Cost(value, 0.0, "measured")
+        return Cost(value, 0.0, "measured") if value is not None and value > 0 else None
 
 
 def _estimated_energy(network: Network) -> Cost:

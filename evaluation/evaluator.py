@@ -94,6 +94,9 @@ class Evaluator(ABC):
         A child that fails raises EvaluationError: at this point there is no result without it.
         """
 
+    def warm_up(self) -> None:
+        """Start what takes time to start; without this, the first evaluation does."""
+
     def status(self) -> tuple[WorkerStatus, ...]:
         """What the workers do now; () where that is not known."""
         return ()

@@ -94,6 +94,12 @@ class LedgerSession:
         return max(0.0, self.budget - self._spent - reserved)
 
     @property
+    def unpaid(self) -> float:
+        """What the budget leaves after all that the log holds, replayed or not."""
+        logged = sum(p.evaluation.charged for p in self._log if p.evaluation is not None)
+        return max(0.0, self.budget - max(logged, self._spent))
+
+    @property
     def logged(self) -> int:
         """Number of proposals in the log, replayed or not."""
         return max(len(self._log), len(self._done))
@@ -203,6 +209,8 @@ class LedgerSession:
         return [evaluation for evaluation in ready if evaluation is not None]
 
     def _check_not_over(self) -> None:
+        if self.replaying:
+            return  # what is logged was allowed, wherever batches began and ended
         if self._free_in_a_row >= FREE_IN_A_ROW:
             raise SpaceExhausted(
                 f"session {self.name}: the last {FREE_IN_A_ROW} proposals were all free "

@@ -110,6 +110,16 @@ class Device:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def differences(self, other: Device) -> tuple[str, ...]:
+        """What differs between two devices and matters for latencies, for people: ``"threads: 1, 2"``."""
+        mine, others = asdict(self), asdict(other)
+        for fields in (mine, others):
+            del fields["name"]
+            fields |= fields.pop("versions")
+        return tuple(
+            f"{name}: {mine[name]}, {others[name]}" for name in mine if mine[name] != others[name]
+        )
+
 
 def cpu_name() -> str:
     """The CPU's model name."""

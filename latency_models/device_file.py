@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,12 +17,15 @@ from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction
 from latency_models.cost import Cost
 from latency_models.cost_model import ProfiledCostModel
-from latency_models.device import Device
-from latency_models.energy import EnergyModel, estimate_mj
-from latency_models.errors import DeviceFileError
+from latency_models.device import Accelerator, Device
+from latency_models.energy import EnergyModel, estimate_mj, measure_energies
+from latency_models.energy_readers import EnergyReader, find_energy_reader
+from latency_models.errors import DeviceFileError, MeasuringFailed
 from latency_models.measuring import Clock, Measurement, measure_networks
 from latency_models.quality import ProfileReport
 from latency_models.runners import Loader, load_runner
+
+_log = logging.getLogger(__name__)
 
 _MAX_BYTES = 100_000_000
 
@@ -94,12 +98,24 @@ class DeviceFile(BaseModel):
         )
 
     def energy(
-        self, networks: Sequence[Network], measurements: Sequence[Measurement]
+        self,
+        networks: Sequence[Network],
+        measurements: Sequence[Measurement],
+        *,
+        find_reader: Callable[[Accelerator], EnergyReader | None] = find_energy_reader,
     ) -> tuple[Cost, ...]:
         """Energy in mJ of networks whose latency was measured; one cost a network.
 
-        Source ``predicted`` where the profile could read an energy counter, else ``estimated``.
+        Source ``measured`` where the counter that the profile was fitted to can be read now, ``predicted`` where
+        it cannot, ``estimated`` where the profile had none.
         """
+        if self.energy_model.reader is not None:
+            reader = find_reader(self.device.accelerator)
+            if reader is not None and reader.name == self.energy_model.reader:
+                try:
+                    return tuple(measure_energies(networks, self.device, reader))
+                except MeasuringFailed as error:
+                    _log.warning("energies are predicted, not measured: %s", error)
         return tuple(
             self.energy_model.cost(
                 measurement.latency.value, estimate_mj(network, self.device.batch_size)

@@ -28,9 +28,10 @@ from scipy.optimize import nnls
 from archspace import Block, Network
 from child_models import layer_counts
 from latency_models.cost import Cost, CostSource
+from latency_models.device import Device
 from latency_models.energy_readers import EnergyReader
 from latency_models.errors import MeasuringFailed
-from latency_models.runners import Runner
+from latency_models.runners import Loader, Runner, load_runner, runtime_threads
 
 PJ_PER_MAC = 4.6
 PJ_PER_BYTE_ON_CHIP = 12.5
@@ -86,28 +87,39 @@ def estimate_block_mj(block: Block, batch_size: int = 1) -> float:
     return estimate_mj(block.as_network(), batch_size)
 
 
-def measure_energy(
-    runner: Runner,
+def measure_energies(
+    networks: Sequence[Network],
+    device: Device,
     reader: EnergyReader,
-    idle_mw: float,
     *,
-    seconds: float | None = None,
+    parts: int = 3,
+    load: Loader = load_runner,
     clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Energy in mJ that one call adds to an idle device, averaged over repeated calls.
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Cost]:
+    """Energy in mJ that one call of each network adds to the idle device, source ``measured``.
 
-    Args:
-        runner: does one call.
-        reader: the counter.
-        idle_mw: what the idle device takes, from `idle_power_mw`.
-        seconds: how long to repeat; at least `reader.least_seconds`, which is the default.
+    Each network runs again and again for `parts` times `reader.least_seconds`; the std is that of the parts.
 
     Raises:
-        MeasuringFailed: the counter has gone, or shows no more than the idle device takes.
+        MeasuringFailed: a network does not run, the counter has gone, or it shows no more than the idle
+            device takes.
     """
-    seconds = max(seconds or 0.0, reader.least_seconds)
+    with runtime_threads(device):
+        idle_mw = idle_power_mw(reader, clock=clock, sleep=sleep)
+        costs = []
+        for network in networks:
+            runner = load(network, device)
+            values = [_energy_of_call(runner, reader, idle_mw, clock) for _ in range(parts)]
+            costs.append(Cost(float(np.mean(values)), float(np.std(values)), "measured"))
+    return costs
+
+
+def _energy_of_call(
+    runner: Runner, reader: EnergyReader, idle_mw: float, clock: Callable[[], float]
+) -> float:
     calls, start, before = 0, clock(), _read(reader)
-    while clock() - start < seconds:
+    while calls == 0 or clock() - start < reader.least_seconds:
         runner()
         calls += 1
     used = _read(reader) - before
@@ -116,7 +128,7 @@ def measure_energy(
         raise MeasuringFailed(
             f"{reader.name} shows {used:.3g} mJ for {calls} calls, not more than the idle device takes"
         )
-    return float(energy)
+    return energy
 
 
 def idle_power_mw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Hashable
 from functools import lru_cache
 
@@ -59,8 +60,13 @@ def block_key(block: Block) -> Hashable:
 
 
 def block_digest(block: Block) -> str:
-    """The block's signature in 16 hex digits, for files."""
-    return hashlib.sha256(block.signature.encode()).hexdigest()[:16]
+    """16 hex digits of the block's key, for files."""
+    return _digest(block_key(block))
+
+
+@lru_cache(maxsize=65536)
+def _digest(key: Hashable) -> str:
+    return hashlib.sha256(json.dumps(key, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def block_features(block: Block) -> NDArray[np.float64]:

@@ -9,34 +9,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from archspace import Block, Network, SearchSpace
-from latency_models.additive import AdditiveTable, fit_additive
-from latency_models.calibration import interval_scale, latency_margin
-from latency_models.correction import Correction, fit_correction
-from latency_models.cost_model import ProfiledCostModel
+from latency_models.additive import AdditiveTable
 from latency_models.device import Accelerator, Device, DeviceConfig
 from latency_models.device_file import DeviceFile
 from latency_models.energy import (
     EnergyModel,
     estimate_mj,
     fit_energy,
-    idle_power_mw,
-    measure_energy,
+    measure_energies,
 )
 from latency_models.energy_readers import EnergyReader, find_energy_reader
 from latency_models.errors import MeasuringFailed
-from latency_models.measuring import GROUP_SIZE, Clock, Measurement, measure_each
+from latency_models.measuring import GROUP_SIZE, Clock, measure_each
 from latency_models.profile_config import ProfileConfig
-from latency_models.quality import AIM, ProfileReport, check_quality, fit_quality
-from latency_models.runners import Loader, load_runner, runtime_threads
+from latency_models.profile_fit import Measured, ProfileData, additive_table, fit_device_file
+from latency_models.runners import Loader, load_runner
 from latency_models.sampling import (
+    blocks_to_measure,
     call_network,
-    frequent_blocks,
     profile_networks,
     spread_over_costs,
 )
@@ -46,6 +40,7 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the time that has gone, 0-1."""
 
+_SAMPLING_UNTIL = 0.05
 _HELD_OUT_SHARE = 0.12  # of the budget, for each of the two measurements of held-out networks
 _BLOCKS_UNTIL = 0.45
 _LEAST_MEASURED = 8
@@ -61,6 +56,7 @@ def profile_device(
     on_progress: Progress | None = None,
     load: Loader = load_runner,
     clock: Clock = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
     find_reader: Callable[[Accelerator], EnergyReader | None] = find_energy_reader,
 ) -> DeviceFile:
     """Measure blocks and networks of `space` on this machine and fit a cost model.
@@ -70,7 +66,7 @@ def profile_device(
         device_config, profile_config: which device, and how much to measure.
         seed: decides which networks are measured, and in which order.
         on_progress: see `Progress`.
-        load, clock, find_reader: how networks are made ready and timed, and energy is read.
+        load, clock, sleep, find_reader: how networks are made ready and timed, and energy is read.
 
     Raises:
         DeviceUnavailable: the device is not there.
@@ -85,46 +81,9 @@ def profile_device(
         on_progress=on_progress or (lambda what, share: None),
         load=load,
         clock=clock,
+        sleep=sleep,
     )
     return profile.run(space, find_reader)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Networks and their measurements, in the same order."""
-
-    networks: list[Network]
-    results: list[Measurement]
-
-    def at_reference(self, reference_ms: float) -> _Measured:
-        return _Measured(self.networks, [m.at_reference(reference_ms) for m in self.results])
-
-    @property
-    def values_ms(self) -> list[float]:
-        return [m.latency.value for m in self.results]
-
-    @property
-    def stds_ms(self) -> list[float]:
-        return [m.latency.std for m in self.results]
-
-
-@dataclass(frozen=True, slots=True)
-class _AllMeasured:
-    """Everything measured in one profile; `blocks` holds the empty call first."""
-
-    held_out: _Measured
-    again: _Measured
-    blocks: _Measured
-    fitted: _Measured
-
-    def reference_ms(self) -> list[float]:
-        """The reference network's time beside each network."""
-        parts = (self.held_out, self.again, self.blocks, self.fitted)
-        return [m.reference_ms for part in parts for m in part.results]
-
-    def at_reference(self, reference_ms: float) -> _AllMeasured:
-        parts = (self.held_out, self.again, self.blocks, self.fitted)
-        return _AllMeasured(*(part.at_reference(reference_ms) for part in parts))
 
 
 class _Profile:
@@ -139,11 +98,12 @@ class _Profile:
         on_progress: Progress,
         load: Loader,
         clock: Clock,
+        sleep: Callable[[float], None],
     ) -> None:
         self._device, self._config = device, config
         self._rng = np.random.default_rng(seed)
         self._on_progress = on_progress
-        self._load, self._clock = load, clock
+        self._load, self._clock, self._sleep = load, clock, sleep
         self._start = clock()
         self._failures: list[MeasuringFailed] = []
 
@@ -152,13 +112,22 @@ class _Profile:
     ) -> DeviceFile:
         config = self._config
         reader = find_reader(self._device.accelerator)
-        networks = profile_networks(space, config.num_networks, config.num_held_out, self._rng)
-        held_out = self._measure("held-out networks", networks.held_out, until=_HELD_OUT_SHARE)
-        held_out_share = self._elapsed_share()
+        networks = profile_networks(
+            space,
+            config.num_networks,
+            config.num_held_out,
+            self._rng,
+            may_go_on=lambda: self._elapsed_share() < _SAMPLING_UNTIL,
+        )
+        before = self._elapsed_share()
+        held_out = self._measure(
+            "held-out networks", networks.held_out, until=_SAMPLING_UNTIL + _HELD_OUT_SHARE
+        )
+        held_out_share = self._elapsed_share() - before
 
-        used = frequent_blocks(networks.candidates)
-        chosen, blocks = self._measure_blocks(used[: config.num_blocks])
-        rough = fit_additive(chosen, blocks.values_ms[1:], blocks.values_ms[0])
+        used = blocks_to_measure(space, networks.candidates)
+        call, blocks, lone = self._measure_blocks(used[: config.num_blocks])
+        rough = additive_table(call, blocks, lone)
 
         to_fit = spread_over_costs(
             networks.candidates, lambda network: _additive_ms(rough, network), config.num_networks
@@ -168,23 +137,27 @@ class _Profile:
             "networks", to_fit, until=max(_BLOCKS_UNTIL, 1 - held_out_share - energy_share)
         )
         again = self._measure_again(held_out)
-        measured = _AllMeasured(held_out, again, blocks, fitted)
-        references_ms = measured.reference_ms()
-        measured = measured.at_reference(float(np.median(references_ms)))
-        additive = fit_additive(chosen, measured.blocks.values_ms[1:], measured.blocks.values_ms[0])
-        correction = fit_correction(
-            additive,
-            measured.fitted.networks,
-            measured.fitted.values_ms,
-            measured.fitted.stds_ms,
+        energy = self._energy_model(reader, fitted)
+        return fit_device_file(
+            ProfileData(
+                held_out=held_out,
+                again=again,
+                call=call,
+                blocks=blocks,
+                lone=lone,
+                fitted=fitted,
+                num_blocks_used=len(used),
+                num_failed=len(self._failures),
+            ),
+            energy,
+            self._device,
+            space_digest=space.digest,
+            seconds=self._clock() - self._start,
         )
-        energy = self._energy_model(reader, measured.fitted)
-        drift = max(references_ms) / min(references_ms) - 1
-        return self._device_file(space, additive, correction, energy, measured, len(used), drift)
 
-    def _measure(self, what: str, networks: Sequence[Network], *, until: float) -> _Measured:
+    def _measure(self, what: str, networks: Sequence[Network], *, until: float) -> Measured:
         """Measure group by group up to a share of the budget; the first group is measured in any case."""
-        measured = _Measured([], [])
+        measured = Measured([], [])
         for start in range(0, len(networks), GROUP_SIZE):
             if start and self._elapsed_share() >= until:
                 _log.info("time is up: %d of %d %s measured", start, len(networks), what)
@@ -199,7 +172,7 @@ class _Profile:
             ) from failure
         return measured
 
-    def _measure_group(self, group: Sequence[Network], measured: _Measured) -> None:
+    def _measure_group(self, group: Sequence[Network], measured: Measured) -> None:
         results = measure_each(
             group,
             self._device,
@@ -217,20 +190,16 @@ class _Profile:
             measured.networks.append(network)
             measured.results.append(result)
 
-    def _measure_blocks(self, blocks: Sequence[Block]) -> tuple[list[Block], _Measured]:
-        """(blocks measured, the empty call's measurement and then theirs)."""
-        by_digest = {}
-        networks = [call_network()]
-        for block in blocks:
-            network = block.as_network()
-            by_digest[network.digest] = block
-            networks.append(network)
-        measured = self._measure("blocks", networks, until=_BLOCKS_UNTIL)
-        if measured.networks[0].digest != networks[0].digest:
-            raise MeasuringFailed(f"an empty call could not be measured: {self._failures[0]}")
-        return [by_digest[network.digest] for network in measured.networks[1:]], measured
+    def _measure_blocks(self, blocks: Sequence[Block]) -> tuple[Measured, list[Block], Measured]:
+        """(an empty call, the blocks that could be measured, their measurements)."""
+        call = self._measure("an empty call", [call_network()], until=_BLOCKS_UNTIL)
+        by_digest = {block.as_network().digest: block for block in blocks}
+        lone = self._measure(
+            "blocks", [block.as_network() for block in blocks], until=_BLOCKS_UNTIL
+        )
+        return call, [by_digest[network.digest] for network in lone.networks], lone
 
-    def _measure_again(self, first: _Measured) -> _Measured:
+    def _measure_again(self, first: Measured) -> Measured:
         """The same networks in another order; results in the order of `first`."""
         order = self._rng.permutation(len(first.networks))
         shuffled = self._measure(
@@ -242,9 +211,9 @@ class _Profile:
             raise MeasuringFailed(
                 f"networks {', '.join(missing)} ran once, but not again: {self._failures[-1]}"
             )
-        return _Measured(first.networks, [by_digest[n.digest] for n in first.networks])
+        return Measured(first.networks, [by_digest[n.digest] for n in first.networks])
 
-    def _energy_model(self, reader: EnergyReader | None, fitted: _Measured) -> EnergyModel:
+    def _energy_model(self, reader: EnergyReader | None, fitted: Measured) -> EnergyModel:
         """Fitted to the counter where there is one that works, else the estimate."""
         if reader is None:
             return EnergyModel()
@@ -252,12 +221,15 @@ class _Profile:
         picks = order[np.linspace(0, len(order) - 1, _ENERGY_NETWORKS).astype(int)]
         networks = [fitted.networks[i] for i in picks]
         try:
-            with runtime_threads(self._device):
-                idle_mw = idle_power_mw(reader)
-                energies = [
-                    measure_energy(self._load(network, self._device), reader, idle_mw)
-                    for network in networks
-                ]
+            energies = measure_energies(
+                networks,
+                self._device,
+                reader,
+                parts=1,
+                load=self._load,
+                clock=self._clock,
+                sleep=self._sleep,
+            )
         except MeasuringFailed as error:
             _log.warning("energies are estimated, not measured: %s", error)
             return EnergyModel()
@@ -265,59 +237,7 @@ class _Profile:
             reader.name,
             [fitted.values_ms[i] for i in picks],
             [estimate_mj(network, self._device.batch_size) for network in networks],
-            energies,
-        )
-
-    def _device_file(
-        self,
-        space: SearchSpace,
-        additive: AdditiveTable,
-        correction: Correction,
-        energy: EnergyModel,
-        measured: _AllMeasured,
-        num_blocks_used: int,
-        drift: float,
-    ) -> DeviceFile:
-        model = ProfiledCostModel(additive, correction, energy, batch_size=self._device.batch_size)
-        held_out = measured.held_out
-        predicted = [costs.latency_ms[-1] for costs in model.predict(held_out.networks)]
-        quality = fit_quality([cost.value for cost in predicted], held_out.values_ms)
-        ceiling = fit_quality(measured.again.values_ms, held_out.values_ms)
-        _log.info("held-out networks: %s; measured twice: %s", quality, ceiling)
-        check_quality(quality, ceiling)
-        if quality.spearman < AIM:
-            _log.warning(
-                "the cost model ranks held-out networks with a Spearman correlation of %.3f, below the aim of "
-                "%.2f: its intervals are widened. A larger profile.budget_s on a quiet machine helps",
-                quality.spearman,
-                AIM,
-            )
-        return DeviceFile(
-            device=self._device,
-            space_digest=space.digest,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            additive=additive,
-            correction=correction,
-            energy_model=energy,
-            interval_scale=interval_scale(
-                predicted, held_out.values_ms, below_aim=quality.spearman < AIM
-            ),
-            latency_margin=latency_margin(predicted, held_out.values_ms),
-            report=ProfileReport(
-                **quality._asdict(),
-                **{f"ceiling_{name}": value for name, value in ceiling._asdict().items()},
-                num_fit=len(measured.fitted.networks),
-                num_held_out=len(held_out.networks),
-                num_blocks_measured=len(measured.blocks.networks) - 1,
-                num_blocks_used=num_blocks_used,
-                num_failed=len(self._failures),
-                fastest_ms=min(held_out.values_ms),
-                slowest_ms=max(held_out.values_ms),
-                reference_ms=held_out.results[0].reference_ms,
-                drift=drift,
-                seconds=self._clock() - self._start,
-                energy_source=energy.reader or energy.source,
-            ),
+            [cost.value for cost in energies],
         )
 
     def _elapsed_share(self) -> float:

@@ -44,7 +44,7 @@ class ProfileReport(BaseModel):
         num_fit: whole networks that the correction was fitted on.
         num_held_out: held-out networks.
         num_blocks_measured: blocks measured alone.
-        num_blocks_used: distinct blocks seen in the space's networks that were looked at.
+        num_blocks_used: distinct blocks of the space.
         num_failed: blocks and networks that could not be measured.
         fastest_ms, slowest_ms: range of the held-out networks' latencies.
         reference_ms: the reference network's time; all figures are ratios to it, times this.

@@ -11,6 +11,7 @@ import numpy as np
 
 from archspace import INPUT, Block, Layer, Network, SearchSpace, Shape
 from child_models import count_macs
+from latency_models.features import block_digest, layer_kind
 
 _TRIES = 8
 _CANDIDATES = 3
@@ -27,9 +28,15 @@ class ProfileNetworks:
 
 
 def profile_networks(
-    space: SearchSpace, num_networks: int, num_held_out: int, rng: np.random.Generator
+    space: SearchSpace,
+    num_networks: int,
+    num_held_out: int,
+    rng: np.random.Generator,
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> ProfileNetworks:
     """Held-out networks as `space.sample` draws them; candidates likewise, the space's extremes first.
+
+    Sampling ends early, but with enough for a small profile, when `may_go_on` says no.
 
     Raises:
         ValueError: the space has fewer than 16 distinct networks.
@@ -39,7 +46,7 @@ def profile_networks(
     for _ in range(_TRIES * wanted):
         network = space.resolve(space.sample(rng))
         sampled.setdefault(network.digest, network)
-        if len(sampled) == wanted:
+        if len(sampled) == wanted or (len(sampled) >= 4 * _LEAST_EACH and not may_go_on()):
             break
     if len(sampled) < 2 * _LEAST_EACH:
         raise ValueError(
@@ -69,15 +76,39 @@ def _macs(block: Block) -> float:
     return float(count_macs(block.as_network()))
 
 
-def frequent_blocks(networks: Sequence[Network]) -> list[Block]:
-    """Distinct blocks of `networks`; the most frequent first, then in order of appearance."""
+def blocks_to_measure(space: SearchSpace, networks: Sequence[Network]) -> list[Block]:
+    """All distinct blocks of `space`, the most useful first.
+
+    At first one of each kind of layer, so that every kind is measured however short the time is; then the
+    most frequent of `networks`; then those that `networks` do not hold.
+    """
     blocks: dict[str, Block] = {}
     counts: Counter[str] = Counter()
     for network in networks:
         for block in network.blocks:
-            blocks.setdefault(block.signature, block)
-            counts[block.signature] += 1
-    return [blocks[signature] for signature, _ in counts.most_common()]
+            digest = block_digest(block)
+            blocks.setdefault(digest, block)
+            counts[digest] += 1
+    for block in _all_blocks(space):
+        blocks.setdefault(block_digest(block), block)
+    ordered = sorted(blocks, key=lambda digest: -counts[digest])  # stable
+    first: dict[str, str] = {}
+    for digest in ordered:
+        for layer in blocks[digest].layers:
+            first.setdefault(layer_kind(layer), digest)
+    return [blocks[digest] for digest in dict.fromkeys([*first.values(), *ordered])]
+
+
+def _all_blocks(space: SearchSpace) -> list[Block]:
+    """Every block that some network of the space holds: the exact minimum must ask for each one's cost."""
+    seen: list[Block] = []
+
+    def record(block: Block) -> float:
+        seen.append(block)
+        return 0.0
+
+    space.minimum_cost((), record)
+    return seen
 
 
 def spread_over_costs(

@@ -1,1 +1,48 @@
-""""""
+"""Strategies, the run loop, and what a run leaves behind: tables, report, comparison, mirror."""
+
+from search.compare import Comparison, compare_runs
+from search.config import ScheduleConfig, SearchConfig
+from search.export_run import export_pick
+from search.finals import standard_error
+from search.optuna_mirror import dashboard_command
+from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
+from search.parts import Phase, RunParts, SessionStarted
+from search.run_errors import DamagedRun, NotARun, OtherVersion, RunFilesError
+from search.run_loop import run_search
+from search.space_table import SpaceTable, impossible_limits, tabulate_space
+from search.strategies import StrategyConfig, make_strategy
+from search.strategy import Strategy
+from search.summary import PickSummary, RunSummary, read_summary
+from search.trials import read_trials
+
+__all__ = [
+    "Comparison",
+    "DamagedRun",
+    "NotARun",
+    "OtherVersion",
+    "ParetoArchive",
+    "Phase",
+    "PickSummary",
+    "RunFilesError",
+    "RunParts",
+    "RunSummary",
+    "ScheduleConfig",
+    "SearchConfig",
+    "SessionStarted",
+    "SpaceTable",
+    "Strategy",
+    "StrategyConfig",
+    "compare_runs",
+    "dashboard_command",
+    "export_pick",
+    "hypervolume_2d",
+    "impossible_limits",
+    "make_strategy",
+    "pareto_front",
+    "picks",
+    "read_summary",
+    "read_trials",
+    "run_search",
+    "standard_error",
+    "tabulate_space",
+]

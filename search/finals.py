@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from archspace import Network
+from archspace import Network, write_atomic
 from evaluation import (
     ChildResult,
     ChildTask,
@@ -24,7 +24,7 @@ from evaluation import (
     child_seed,
     expected_cost,
 )
-from latency_models import Cost, PrefixCosts, measure_networks, prefix_networks
+from latency_models import Cost, PrefixCosts, prefix_networks
 from search.pareto import pareto_front, picks
 from search.parts import Phase, RunParts
 
@@ -74,7 +74,7 @@ def _measure(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str, Pr
         for e in evaluations
     }
     flat = [network for prefixes in networks.values() for network in prefixes]
-    measurements = iter(measure_networks(flat, parts.device_file.device, seed=0))
+    measurements = iter(parts.device_file.measure(flat))
     result = {}
     for digest, prefixes in networks.items():
         own = [next(measurements) for _ in prefixes]
@@ -184,9 +184,7 @@ def weights_path(run_dir: Path, digest: str) -> Path:
 
 def _save_weights(path: Path, weights: Weights) -> None:
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
-    temporary.replace(path)
+    write_atomic(path, save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
 
 
 def standard_error(accuracy: float, count: int) -> float:

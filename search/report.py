@@ -71,7 +71,7 @@ def _front(
         "Accuracy against latency",
         paragraph(
             "Every network that was trained, by the search's validation accuracy and predicted latency. "
-            f"The line is the front of {summary.session}: up and to the left of it is nothing."
+            f"The line is the front of {summary.session}: none of its own networks is both faster and better."
         ),
         page.figure(
             "pareto",
@@ -97,7 +97,7 @@ def _progress(page: Page, summary: RunSummary, trials: pd.DataFrame) -> Html:
     if summary.utilisation is not None:
         used = [
             paragraph(
-                f"{summary.utilisation:.0%} of the cores' time during the search went into training.",
+                f"{100 * summary.utilisation:.0f} % of the cores' time during the search went into training.",
                 kind="note",
             )
         ]

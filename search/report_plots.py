@@ -133,6 +133,7 @@ def best_so_far_figure(trials: pd.DataFrame, column: str) -> Figure:
                 hovertemplate="%{x:g} children: %{y:.4g}",
             )
         )
+    figure.update_xaxes(rangemode="tozero")
     return figure
 
 

@@ -197,7 +197,7 @@ def front_table(trials: pd.DataFrame, session: str) -> Html:
     columns = ("network", "accuracy", "latency, predicted", "energy", "parameters", "proposal")
     return element(
         "details",
-        element("summary", f"The {len(rows)} networks of the front as a table"),
+        element("summary", f"The front in accuracy and latency as a table ({len(rows)})"),
         table(columns, rows),
     )
 
@@ -221,7 +221,7 @@ def latency_text(
                 f"On {profile.held_out} networks that the model had not seen: rank correlation "
                 f"(Spearman) {profile.spearman:.3f}, mean absolute error "
                 f"{wording.percent(profile.mape, digits=1)}, "
-                f"{wording.percent(profile.within_10, digits=0)} within ±{BAND:.0%}.{noise}"
+                f"{wording.percent(profile.within_10, digits=0)} within ±{100 * BAND:.0f} %.{noise}"
             )
         )
     measured = [p for p in merged_picks(picks) if p.latency_worst_measured is not None]

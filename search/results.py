@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from archspace import write_atomic
 from evaluation import Evaluation, LedgerSession
 from search.finals import Final, standard_error
 from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
 from search.report import REPORT_FILE, write_report
+from search.report_plots import LatencyPair
 from search.run_clock import RunClock
 from search.summary import (
     SUMMARY_FILE,
@@ -31,7 +33,6 @@ from search.trials import (
     trials_frame,
     write_csv_atomic,
     write_parquet_atomic,
-    write_text_atomic,
 )
 
 BEST_DIR = "best"
@@ -75,7 +76,7 @@ def write_report_files(
         config_text=parts.config_text,
         latency_limit_ms=parts.limits.latency_ms,
     )
-    write_text_atomic(summary.to_json(), parts.run_dir / SUMMARY_FILE)
+    write_atomic(parts.run_dir / SUMMARY_FILE, summary.to_json())
 
 
 def summarise(
@@ -232,6 +233,12 @@ def _profile(parts: RunParts) -> ProfileSummary | None:
         noise_within_10=report.ceiling_within_10,
         energy_source=report.energy_source,
     )
+
+
+def _held_out(parts: RunParts) -> list[LatencyPair]:
+    if parts.device_file is None:
+        return []
+    return [LatencyPair(*pair) for pair in parts.device_file.held_out]
 
 
 def _limits_text(parts: RunParts) -> str:

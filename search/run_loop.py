@@ -35,6 +35,7 @@ def run_search(parts: RunParts) -> RunSummary:
     """
     clock = RunClock(parts.ledger)
     sessions: list[LedgerSession] = []
+    _start_workers(parts, clock)
     with closing(_mirror(parts)) as mirror:
         for config in (parts.search.strategy, *parts.search.controls):
             with clock.phase("search"):
@@ -47,6 +48,16 @@ def run_search(parts: RunParts) -> RunSummary:
     summary = summarise(parts, sessions, finals, clock)
     write_report_files(parts, sessions, finals, summary)
     return summary
+
+
+def _start_workers(parts: RunParts, clock: RunClock) -> None:
+    """Before the search, unless the ledger holds all of it already."""
+    configs = (parts.search.strategy, *parts.search.controls)
+    left = [c.name for c in configs if open_session(parts, c).unpaid > 0]
+    if left:
+        parts.on_phase(Phase("starting workers"))
+        with clock.phase("start"):
+            parts.evaluator.warm_up()
 
 
 def _search_with(

@@ -42,7 +42,7 @@ class SpaceTable:
         return self.smallest, self.middle, self.largest
 
 
-def space_table(space: SearchSpace, cost_model: CostModel, costing: Costing) -> SpaceTable:
+def tabulate_space(space: SearchSpace, cost_model: CostModel, costing: Costing) -> SpaceTable:
     """Predict the table. Smallest and largest are exact under the additive model; middle is the median of
     201 random networks (fixed seed)."""
     by_latency = cost_model.block_latency_ms

@@ -108,6 +108,11 @@ def write_csv_atomic(frame: pd.DataFrame, path: Path) -> None:
     _replace(path, text.encode())
 
 
+def write_text_atomic(text: str, path: Path) -> None:
+    """As `write_parquet_atomic`, UTF-8 text."""
+    _replace(path, text.encode())
+
+
 def read_trials(run_dir: Path) -> pd.DataFrame:
     """``trials.parquet`` of a run.
 

@@ -97,13 +97,22 @@ def resume(run: Run, as_json: AsJson = False) -> None:
 def space(
     config: Config,
     device_file: DeviceFile = None,
+    save_device: Annotated[
+        Path | None, typer.Option("--save-device", help="Keep the profile, for --device-file.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the decisions, the size, and what the smallest, middle and largest networks cost."""
     from service.commands.space import run_space
 
-    run_space(config, device_file=device_file, overrides=overrides or [], as_json=as_json)
+    run_space(
+        config,
+        device_file=device_file,
+        save_device=save_device,
+        overrides=overrides or [],
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -204,9 +213,10 @@ def main() -> None:
 
 def _quiet_libraries() -> None:
     """Our own warnings are for users; those of the libraries beneath are not."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger().addHandler(to_terminal)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
 

@@ -12,21 +12,12 @@ from service.progress import duration
 
 def print_summary(run_dir: Path, summary: RunSummary) -> None:
     """Picks, strategies beside each other, the cost model's error, and where everything is."""
-    print_table(
-        f"{summary.name}: picks of the Pareto front",
-        (
-            "pick",
-            "digest",
-            "accuracy % (search)",
-            "accuracy % (test)",
-            "latency ms (measured)",
-            "latency ms (predicted)",
-            "energy mJ",
-            "parameters",
-            "MACs",
-        ),
-        [_pick_row(pick) for pick in summary.picks],
-    )
+    if summary.picks:
+        print_table(
+            f"{summary.name}: picks of the Pareto front",
+            ("", *(pick.pick for pick in summary.picks)),
+            list(zip(ROWS, *(_pick_column(pick) for pick in summary.picks), strict=True)),
+        )
     print_table(
         "Strategies at equal budget (validation, short schedule)",
         ("strategy", "children", "best reward", "best accuracy %", "hypervolume", "failed"),
@@ -60,20 +51,35 @@ def print_summary(run_dir: Path, summary: RunSummary) -> None:
     print_lines(*lines)
 
 
-def _pick_row(pick: PickSummary) -> tuple[str, ...]:
+ROWS = (
+    "network",
+    "accuracy %, search (validation)",
+    "accuracy %, final (test)",
+    "latency ms, measured",
+    "latency ms, predicted",
+    "latency ms, measured, no exit",
+    "energy mJ",
+    "parameters",
+    "MACs",
+    "samples leaving at each head %",
+)
+
+
+def _pick_column(pick: PickSummary) -> tuple[str, ...]:
     test = "–"
     if pick.test_accuracy is not None and pick.test_standard_error is not None:
         test = f"{100 * pick.test_accuracy:.1f} ± {100 * pick.test_standard_error:.1f}"
     return (
-        pick.pick,
-        pick.label[:24],
+        pick.digest,
         f"{100 * pick.search_accuracy:.1f} ± {100 * pick.search_standard_error:.1f}",
         test,
         _cost(pick.latency_measured),
         _cost(pick.latency_predicted),
-        f"{pick.energy.value:.4g} ({pick.energy.source})",
+        _cost(pick.latency_worst_measured),
+        f"{pick.energy.value:.3g} ({pick.energy.source})",
         f"{pick.num_params:,}",
         f"{pick.macs:,}",
+        " / ".join(f"{100 * share:.0f}" for share in pick.exit_shares),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from archspace import write_atomic
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 
 FORMAT = 1
@@ -103,21 +103,6 @@ def write_run_file(
     }
     text = "# Written by netlathe; resuming reads it, nothing here is meant to be edited.\n"
     write_atomic(folder.run_file, text + yaml.safe_dump(content, sort_keys=False))
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a kill leaves the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from evaluation import (
     make_objective,
 )
 from latency_models import CostModel, DeviceFile, MeasuredTable, profile_device
-from search import RunParts, SpaceTable, impossible_limits, space_table
+from search import RunParts, SpaceTable, impossible_limits, tabulate_space
 from service.errors import ConflictError, UsageError
 from service.run_config import RunConfig
 from service.run_folder import RunFolder
@@ -116,7 +116,7 @@ def make_problem(
         dataset=dataset,
         device_file=device_file,
         cost_model=cost_model,
-        table=space_table(space, cost_model, costing),
+        table=tabulate_space(space, cost_model, costing),
     )
 
 
@@ -235,5 +235,24 @@ def open_parts(
             dataset=problem.dataset,
             device_file=problem.device_file,
             mirror_dir=folder.path.parent if mirror else None,
+            objective_text=_objective_text(config),
             config_text=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         )
+
+
+def _objective_text(config: RunConfig) -> str:
+    """ "minmax: accuracy_weight 0.6, …", for people."""
+    settings = config.objective.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+    return f"{config.objective.kind}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
+
+
+def profile_line(device_file: DeviceFile) -> str:
+    """What the profile found, in one line."""
+    report = device_file.report
+    return (
+        f"{device_file.device.name}: cost model on {report.num_held_out} held-out networks: "
+        f"Spearman {report.spearman:.3f}, MAPE {100 * report.mape:.1f} %, "
+        f"{100 * report.within_10:.0f} % within ±10 % "
+        f"(measured twice: {report.ceiling_spearman:.3f}, {100 * report.ceiling_mape:.1f} %, "
+        f"{100 * report.ceiling_within_10:.0f} %); energy {report.energy_source}"
+    )

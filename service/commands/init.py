@@ -8,10 +8,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from archspace import write_atomic
 from service.errors import ConflictError, NotFoundError
 from service.output import print_json, print_lines, talk
 from service.progress import duration
-from service.run_folder import write_atomic
 
 BUDGET = 64
 SEARCH_EPOCHS = 8
@@ -194,7 +194,7 @@ def _estimate(out: Path) -> Estimate:
         config=str(out),
         images=sum(len(s.labels) for s in (dataset.train, dataset.validation, dataset.test)),
         classes=dataset.num_classes,
-        input_shape=tuple(dataset.input_shape),
+        input_shape=dataset.input_shape,
         child_seconds=child_s,
         search_seconds=config.profile.budget_s + 20 + parallel,
         best_latency_ms=fast.latency.value,

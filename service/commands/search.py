@@ -43,9 +43,8 @@ def run_search_verb(
     if dry_run:
         from service.run import dry_run as check
 
-        check(
-            data, source=str(config), base=config.parent, device_file=device_file, as_json=as_json
-        )
+        data = _anchored(data, config.parent)
+        check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
     used_seed = data.get("seed", 0)
     if isinstance(used_seed, bool) or not isinstance(used_seed, int):

@@ -13,7 +13,12 @@ from service.output import print_json, print_lines, print_table, talk
 
 
 def run_space(
-    config: Path, *, device_file: Path | None, overrides: Sequence[str], as_json: bool
+    config: Path,
+    *,
+    device_file: Path | None,
+    save_device: Path | None,
+    overrides: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Profile the device (or read `device_file`), then print decisions, size and the table."""
     data = apply_overrides(read_mapping(config), overrides)
@@ -27,9 +32,9 @@ def run_space(
     if checked.evaluator.kind == "table":
         _show_table_space(checked, as_json=as_json)
         return
-    problem = make_problem(
-        checked, device_file, on_progress=lambda what, share: None, say=talk.print
-    )
+    if device_file is None:
+        talk.print(f"measuring the device (about {checked.profile.budget_s:g} s) …")
+    problem = make_problem(checked, device_file, on_progress=_no_progress, save_to=save_device)
     assert problem.table is not None
     faults = impossible_limits(problem.table, checked.limits)
     if as_json:
@@ -38,6 +43,10 @@ def run_space(
         _show(problem, faults)
     if faults:
         raise UsageError("the space cannot meet this target:\n  " + "\n  ".join(faults))
+
+
+def _no_progress(what: str, share: float) -> None:
+    """Measuring a device takes less than a minute: one line says so."""
 
 
 def _show_table_space(config: Any, *, as_json: bool) -> None:

@@ -253,7 +253,8 @@ def _macs(space: StagedSpace, choices: tuple[int, ...]) -> int:
 
 def _pick_summary(name: str, evaluation: Evaluation) -> PickSummary:
     costs, accuracy = evaluation.costs, evaluation.accuracy
-    assert costs is not None and evaluation.result is not None
+    assert costs is not None
+    assert evaluation.result is not None
     measured = Cost(costs.latency_ms.value * 1.06, 0.004, "measured")
     worst = Cost(costs.latency_worst_ms.value * 1.05, 0.005, "measured")
     return PickSummary(

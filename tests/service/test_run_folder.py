@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from archspace import write_atomic
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.run_folder import (
     FORMAT,
@@ -15,7 +16,6 @@ from service.run_folder import (
     locked,
     open_run,
     version_differences,
-    write_atomic,
     write_run_file,
 )
 

@@ -1,0 +1,179 @@
+"""A stopped PPO search goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from envs import CostBounds
+from evaluation import Evaluation, ReplayDivergence
+from search.strategies import PPOConfig
+from search.strategies.ppo import PPOSearch
+from tests.search.strategy_toys import Killed, ToyEvaluator, toy_bounds, toy_session, toy_space
+
+CONFIG = PPOConfig(num_envs=4, entropy=0.2)
+BUDGET = 18
+
+
+@pytest.fixture(scope="module")
+def bounds() -> CostBounds:
+    return toy_bounds(toy_space())
+
+
+def table(history: list[Evaluation]) -> list[tuple[object, ...]]:
+    return [(e.sequence, e.architecture.choices, e.reward, e.charged) for e in history]
+
+
+def run(
+    bounds: CostBounds,
+    folder: Path,
+    *,
+    die_after: int | None = None,
+    config: PPOConfig = CONFIG,
+    seed: int = 3,
+    checkpoints: bool = True,
+) -> list[tuple[object, ...]]:
+    """Go on in `folder` until the end, or until `die_after` more children."""
+    folder.mkdir(exist_ok=True)
+    evaluator = ToyEvaluator(die_after=die_after)
+    session = toy_session(folder / "ledger.db", bounds, budget=BUDGET, evaluator=evaluator)
+    strategy = PPOSearch(config, bounds, seed, folder / "checkpoints" if checkpoints else None)
+    if die_after is None:
+        strategy.run(session)
+    else:
+        with pytest.raises(Killed):
+            strategy.run(session)
+    return table(session.history)
+
+
+@pytest.fixture(scope="module")
+def whole(bounds: CostBounds, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    return run(bounds, tmp_path_factory.mktemp("whole"))
+
+
+def saved(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("at-*"))
+
+
+@pytest.mark.parametrize("death", range(0, BUDGET, 2))  # rollouts begin at 0, 4, 8, … children
+def test_killed_anywhere(
+    bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path, death: int
+) -> None:
+    run(bounds, tmp_path, die_after=death)
+    torch.manual_seed(death)  # another process has other random numbers
+    assert run(bounds, tmp_path) == whole
+
+
+def test_killed_again_and_again(
+    bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    for _ in range(BUDGET - 1):
+        run(bounds, tmp_path, die_after=1)
+    assert run(bounds, tmp_path) == whole
+
+
+def test_goes_on_from_the_checkpoint_not_from_the_start(
+    bounds: CostBounds, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    assert len(saved(tmp_path)) == 3
+    latest = int(saved(tmp_path)[-1].name.removeprefix("at-"))
+    with caplog.at_level(logging.INFO, "search.strategies.ppo"):
+        run(bounds, tmp_path)
+    assert f"goes on from proposal {latest}" in caplog.text
+    assert latest >= 8
+
+
+def test_without_checkpoints_the_log_is_replayed(
+    bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert run(bounds, tmp_path) == whole
+    assert run(bounds, tmp_path, checkpoints=False) == whole
+
+
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+@pytest.mark.parametrize("file", ["arrays.safetensors", "state.json", "manifest.json"])
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    bounds: CostBounds,
+    whole: list[tuple[object, ...]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damaged: int,
+    file: str,
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    for path in saved(tmp_path)[-damaged:]:
+        data = (path / file).read_bytes()
+        (path / file).write_bytes(data[: len(data) // 2])
+    assert run(bounds, tmp_path) == whole
+    assert caplog.text.count("is not used") == damaged
+    assert "damaged" in caplog.text
+
+
+def test_a_changed_byte_is_noticed(
+    bounds: CostBounds,
+    whole: list[tuple[object, ...]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    path = saved(tmp_path)[-1] / "arrays.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert run(bounds, tmp_path) == whole
+    assert "SHA-256 differs" in caplog.text
+
+
+def test_a_kill_while_saving_leaves_the_older_ones(
+    bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    latest = saved(tmp_path)[-1]
+    (latest / "manifest.json").unlink()
+    latest.rename(latest.with_name(f".{latest.name}.tmp"))  # as a kill before the rename leaves it
+    assert run(bounds, tmp_path) == whole
+
+
+def test_checkpoints_of_another_search_are_not_used(
+    bounds: CostBounds, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    with pytest.raises(ReplayDivergence):
+        run(bounds, tmp_path, seed=4)
+    assert "another config, space or seed" in caplog.text
+
+
+def test_checkpoints_ahead_of_the_log_are_not_used(
+    bounds: CostBounds,
+    whole: list[tuple[object, ...]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(bounds, tmp_path, die_after=10)
+    (tmp_path / "ledger.db").unlink()
+    for rest in tmp_path.glob("ledger.db-*"):
+        rest.unlink()
+    assert run(bounds, tmp_path) == whole
+    assert "ahead of the log" in caplog.text
+
+
+def test_a_checkpoint_holds_no_pickle(bounds: CostBounds, tmp_path: Path) -> None:
+    run(bounds, tmp_path, die_after=6)
+    for path in saved(tmp_path):
+        assert {file.name for file in path.iterdir()} == {
+            "arrays.safetensors",
+            "state.json",
+            "manifest.json",
+        }
+        header_size = int.from_bytes((path / "arrays.safetensors").read_bytes()[:8], "little")
+        header = json.loads((path / "arrays.safetensors").read_bytes()[8 : 8 + header_size])
+        assert any(name.startswith("policy/") for name in header)
+        json.loads((path / "state.json").read_bytes())
