@@ -15,6 +15,7 @@ _TABLE_ONLY = (
     "latency_column",
     "energy_column",
 )
+_RAY_ONLY = ("workers", "address", "max_retries")
 
 
 class EvaluatorConfig(BaseModel):
@@ -56,15 +57,17 @@ class EvaluatorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> EvaluatorConfig:
-        given = self.model_fields_set
         if self.kind == "table":
             missing = [name for name in ("table", "accuracy_column") if getattr(self, name) is None]
             if missing:
                 raise ValueError(f"kind table needs {' and '.join(missing)}")
-        elif unused := [name for name in _TABLE_ONLY if name in given]:
+        elif unused := self._changed(_TABLE_ONLY):
             raise ValueError(f"{', '.join(unused)}: only for kind table, not {self.kind}")
-        if self.kind != "ray":
-            unused = [name for name in ("workers", "address", "max_retries") if name in given]
-            if any(getattr(self, name) is not None for name in unused):
-                raise ValueError(f"{', '.join(unused)}: only for kind ray, not {self.kind}")
+        if self.kind != "ray" and (unused := self._changed(_RAY_ONLY)):
+            raise ValueError(f"{', '.join(unused)}: only for kind ray, not {self.kind}")
         return self
+
+    def _changed(self, names: tuple[str, ...]) -> list[str]:
+        """Those settings that are not at their defaults."""
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]

@@ -31,6 +31,8 @@ POLL_S = 0.5
 """How often limits are looked at while children run."""
 START_TIMEOUT_S = 120.0
 """How long to wait for a cluster that gives no worker at all."""
+GRACE_S = 10.0
+"""How long after its time a child may still stop by itself, half of its time not counted."""
 FAILED_STARTS = 3
 """Workers in a row that die before they are ready, after which the cluster is given up."""
 LOST_CHILDREN = 3
@@ -237,7 +239,7 @@ class RayEvaluator(Evaluator):
             return
         for worker in list(self._workers):
             seconds = time.monotonic() - worker.since
-            if worker.index is not None and seconds > 1.5 * timeout_s + 10:
+            if worker.index is not None and seconds > 1.5 * timeout_s + GRACE_S:
                 message = f"{seconds:.0f} s > {timeout_s:g} s and not at a training step; killed"
                 yield worker, _failed(tasks[worker.index], FailureReason.TIMEOUT, message)
 

@@ -181,13 +181,12 @@ def measure_each(
         raise ValueError(f"expected rounds ≥ 2 and repeats ≥ 1, got {rounds} and {repeats}")
     rng = np.random.default_rng(seed)
     results: list[_Rounds | MeasuringFailed] = []
-    with runtime_threads(device), _no_garbage_collection():
+    with runtime_threads(device):
         reference_runner = load(reference or reference_network(), device)
         for start in range(0, len(networks), GROUP_SIZE):
             group = networks[start : start + GROUP_SIZE]
             timer = _Timer(rounds, repeats, rng, clock)
             results += _measure_group(group, reference_runner, device, load, timer)
-            gc.collect()
     own_ms = _pooled_reference_ms([r for r in results if isinstance(r, _Rounds)])
     return [
         result
@@ -233,7 +232,8 @@ def _measure_group(
             results.append(None)
         except MeasuringFailed as error:
             results.append(error)
-    times = timer.run([reference, *runners])  # (rounds, 1 + runners)
+    with _no_garbage_collection():
+        times = timer.run([reference, *runners])  # (rounds, 1 + runners)
     column = 0
     final: list[_Rounds | MeasuringFailed] = []
     for network, result in zip(group, results, strict=True):

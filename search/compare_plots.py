@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from search.plot_style import PICK_COLOUR, PICK_SYMBOLS, colour, new_figure, plain, symbol
-from search.report_plots import best_so_far, front_rows, scored
+from search.report_plots import best_so_far, first_view, front_rows, scored
 from search.summary import RunSummary, merged_picks
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ def progress_figure(trials: Sequence[pd.DataFrame]) -> Figure:
     import plotly.graph_objects as go
 
     figure = new_figure("new children paid for", "best reward so far", height=440)
+    means: list[pd.Series[float]] = []
     for index, (strategy, curves) in enumerate(progress_by_strategy(trials).items()):
         mean, std = curves.mean(axis=1), curves.std(axis=1, ddof=1).fillna(0.0)
         paid = curves.index.tolist()
+        means.append(mean)
         if curves.shape[1] > 1:
             figure.add_trace(
                 go.Scatter(
@@ -100,6 +102,9 @@ def progress_figure(trials: Sequence[pd.DataFrame]) -> Figure:
             )
         )
     figure.update_xaxes(rangemode="tozero")
+    view = first_view(means)
+    if view is not None:
+        figure.update_yaxes(range=view)
     return figure
 
 

@@ -103,7 +103,7 @@ def choose(
 
     Taking violators out can bring dominated networks to the front, so this repeats until the front holds.
     """
-    candidates = [e for e in history if e.ok]
+    candidates = worth_picking(parts, history)
     measured: dict[str, PrefixCosts] = {}
     while candidates:
         front = pareto_front(candidates)
@@ -118,6 +118,15 @@ def choose(
         _log.warning("%d networks of the front miss a limit as measured; taken out", len(bad))
         candidates = [e for e in candidates if e.architecture.digest not in bad]
     return {}, measured
+
+
+def worth_picking(parts: RunParts, history: Sequence[Evaluation]) -> list[Evaluation]:
+    """Networks that reach the objective's accuracy floor; all that have an accuracy where none does."""
+    trained = [e for e in history if e.ok]
+    good = [e for e in trained if e.accuracy >= parts.accuracy_floor]
+    if trained and not good:
+        _log.warning("no network reached the accuracy floor of %.3g", parts.accuracy_floor)
+    return good or trained
 
 
 def final_task(parts: RunParts, evaluation: Evaluation) -> ChildTask:

@@ -55,16 +55,21 @@ class MirrorStore:
     def open(cls, directory: Path, run_dir: Path, decisions: Sequence[Decision]) -> MirrorStore:
         """The run's study, made at the first call."""
         import optuna
+        from sqlalchemy import event
+
+        from search.mirror_insert import storage_class
 
         directory.mkdir(parents=True, exist_ok=True)
         (directory / ARTIFACTS).mkdir(exist_ok=True)
         database = directory / DATABASE
         _check_writable(database)
         with _apart():
-            storage = optuna.storages.RDBStorage(
+            storage = storage_class()(
                 database_url(directory), engine_kwargs={"connect_args": {"timeout": BUSY_S}}
             )
             try:
+                event.listen(storage.engine, "connect", _write_ahead)
+                storage.engine.dispose()  # connections from before the listener
                 study = optuna.create_study(
                     study_name=_study_name(run_dir, storage),
                     storage=storage,
@@ -123,7 +128,8 @@ class MirrorStore:
         if trial.document is None:
             return {}
         name = str(uuid.uuid5(_ARTIFACT_NAMES, f"{self._study.study_name}/{trial.key}"))
-        write_text_atomic(trial.document(), self._directory / ARTIFACTS / name)
+        path = self._directory / ARTIFACTS / name
+        path.write_text(trial.document(), encoding="utf-8")  # before the trial that points to it
         meta = {
             "artifact_id": name,
             "filename": f"{trial.attributes['digest']}.json",
@@ -185,6 +191,12 @@ def _check_writable(database: Path) -> None:
     with closing(sqlite3.connect(database, timeout=BUSY_S, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
+
+
+def _write_ahead(connection: sqlite3.Connection, _record: object) -> None:
+    """A kill loses nothing, a power cut at most the last trials of this copy: worth 20 ms a trial on some disks."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager

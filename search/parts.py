@@ -43,6 +43,7 @@ class RunParts:
     measured then, and the export is the architecture alone.
 
     Attributes:
+        accuracy_floor: share 0-1 below which a network is no use; picks are above it where any network is.
         mirror_dir: folder of ``optuna.db`` and its artifacts, or None for no mirror.
         config_text: the resolved config, for the report.
         on_phase, on_evaluation: told what happens, for progress displays.
@@ -61,6 +62,7 @@ class RunParts:
     search: SearchConfig
     schedule: ScheduleConfig
     training_seed: int
+    accuracy_floor: float
     dataset: Dataset | None
     device_file: DeviceFile | None
     mirror_dir: Path | None

@@ -116,8 +116,8 @@ def best_so_far_figure(trials: pd.DataFrame, column: str) -> Figure:
     title = "best validation accuracy so far (%)" if column == "accuracy" else "best reward so far"
     figure = new_figure("new children paid for", title, height=400)
     names = list(dict.fromkeys(trials["session"]))
-    for index, name in enumerate(names):
-        steps = best_so_far(trials[trials["session"] == name], column)
+    curves = [best_so_far(trials[trials["session"] == name], column) for name in names]
+    for index, (name, steps) in enumerate(zip(names, curves, strict=True)):
         figure.add_trace(
             go.Scatter(
                 name=plain(name),
@@ -134,7 +134,18 @@ def best_so_far_figure(trials: pd.DataFrame, column: str) -> Figure:
             )
         )
     figure.update_xaxes(rangemode="tozero")
+    view = first_view([scale * steps for steps in curves])
+    if view is not None:
+        figure.update_yaxes(range=view)
     return figure
+
+
+def first_view(curves: Sequence[pd.Series[float]]) -> tuple[float, float] | None:
+    """Range of values from where a tenth of the children is paid: the first few would flatten all the rest."""
+    shown = [steps[steps.index >= 0.1 * steps.index[-1]] for steps in curves if len(steps)]
+    if not shown:
+        return None
+    return padded([float(steps.min()) for steps in shown] + [float(s.max()) for s in shown])
 
 
 def best_so_far(session: pd.DataFrame, column: str) -> pd.Series[float]:

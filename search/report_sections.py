@@ -59,7 +59,7 @@ def _moment(iso: str) -> str:
 def _data_text(summary: RunSummary) -> str:
     data = summary.data
     if data is None:
-        return "–"
+        return wording.UNKNOWN
     size = " × ".join(map(str, data.input_shape))
     return (
         f"{data.name}: {data.train:,} + {data.validation:,} + {data.test:,} images of {size} "
@@ -70,7 +70,7 @@ def _data_text(summary: RunSummary) -> str:
 def _time_text(summary: RunSummary) -> str:
     phases = ", ".join(f"{name} {wording.duration(s)}" for name, s in summary.seconds.items())
     total = wording.duration(sum(summary.seconds.values()))
-    return f"{total} ({phases})" if phases else "–"
+    return f"{total} ({phases})" if phases else wording.UNKNOWN
 
 
 def results(summary: RunSummary) -> Html:
@@ -136,10 +136,9 @@ def _pick_table(picks: Sequence[PickSummary]) -> Html:
         ("MACs", lambda p: wording.count(p.macs)),
         ("digest", lambda p: element("code", p.digest)),
     ]
-    return table(
-        ("", *(pick.pick for pick in picks)),
-        [[name, *(cell(pick) for pick in picks)] for name, cell in rows],
-    )
+    cells = [[name, *(cell(pick) for pick in picks)] for name, cell in rows]
+    known = [row for row in cells if any(cell != wording.UNKNOWN for cell in row[1:])]
+    return table(("", *(pick.pick for pick in picks)), known)
 
 
 def sessions(summary: RunSummary) -> Html:
@@ -185,14 +184,14 @@ def front_table(trials: pd.DataFrame, session: str) -> Html:
     front = front_rows(scored(trials[trials["session"] == session]))
     rows = [
         [
-            row.label if len(row.label) <= 90 else row.digest,
-            wording.percent(row.accuracy),
-            f"{row.latency_ms:.4g} ms",
-            f"{row.energy_mj:.4g} mJ",
-            "–" if pd.isna(row.num_params) else wording.count(int(row.num_params)),
-            str(row.sequence),
+            row["label"] if len(row["label"]) <= 90 else row["digest"],
+            wording.percent(row["accuracy"]),
+            f"{row['latency_ms']:.4g} ms",
+            f"{row['energy_mj']:.4g} mJ",
+            wording.count(None if pd.isna(row["num_params"]) else int(row["num_params"])),
+            str(row["sequence"]),
         ]
-        for row in front.itertuples()
+        for row in front.to_dict("records")
     ]
     columns = ("network", "accuracy", "latency, predicted", "energy", "parameters", "proposal")
     return element(

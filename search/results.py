@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from archspace import write_atomic
 from evaluation import Evaluation, LedgerSession
-from search.finals import Final, standard_error
+from search.finals import Final, standard_error, worth_picking
 from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
 from search.report import REPORT_FILE, write_report
@@ -56,7 +56,7 @@ def write_report_files(
     write_tables(parts, sessions)
     main = sessions[0]
     front = pareto_front(main.history)
-    chosen = {final.pick: final.evaluation for final in finals} or _table_picks(front)
+    chosen = {final.pick: final.evaluation for final in finals} or _table_picks(parts, sessions)
     fidelity = parts.schedule.search.name
     write_csv_atomic(
         pareto_frame(front, chosen, fidelity=fidelity, session=main.name),
@@ -87,11 +87,10 @@ def summarise(
 ) -> RunSummary:
     """The run in figures."""
     size = parts.space.size()
-    front = pareto_front(sessions[0].history)
     pick_rows = (
         tuple(_pick(parts, final) for final in finals)
         if finals
-        else tuple(_table_pick(name, e) for name, e in _table_picks(front).items())
+        else tuple(_table_pick(name, e) for name, e in _table_picks(parts, sessions).items())
     )
     seconds = clock.seconds
     return RunSummary(
@@ -126,8 +125,10 @@ def summarise(
     )
 
 
-def _table_picks(front: Sequence[Evaluation]) -> dict[str, Evaluation]:
-    return picks(front).by_name() if front else {}
+def _table_picks(parts: RunParts, sessions: Sequence[LedgerSession]) -> dict[str, Evaluation]:
+    """Picks of a run that trains nothing."""
+    candidates = worth_picking(parts, sessions[0].history)
+    return picks(candidates).by_name() if candidates else {}
 
 
 def _pick(parts: RunParts, final: Final) -> PickSummary:

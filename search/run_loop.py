@@ -13,7 +13,7 @@ from contextlib import closing
 
 from evaluation import Evaluation, LedgerSession
 from search.export_run import export_final, export_plain
-from search.finals import Final, choose, make_final, train_finals
+from search.finals import Final, choose, make_final, train_finals, worth_picking
 from search.optuna_mirror import OptunaMirror
 from search.pareto import picks
 from search.parts import Phase, RunParts, SessionStarted
@@ -113,5 +113,5 @@ def _export(parts: RunParts, history: Sequence[Evaluation], finals: Sequence[Fin
     directory = parts.run_dir / "best"
     if finals:
         export_final(parts, finals[0], directory)
-    elif parts.dataset is None and any(e.ok for e in history):
-        export_plain(parts, picks(history).best, directory)
+    elif parts.dataset is None and (candidates := worth_picking(parts, history)):
+        export_plain(parts, picks(candidates).best, directory)

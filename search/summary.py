@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -16,6 +16,9 @@ from search.run_errors import DamagedRun, NotARun, OtherVersion
 
 SCHEMA_VERSION = 1
 SUMMARY_FILE = "summary.json"
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""How pydantic reads the classes below: no unknown keys, no NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class PickSummary:
         picked_after_test: chosen after test results were known: its test accuracy is not an unbiased estimate.
         export_dir: folder of its export relative to the run's, or None.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     pick: str
     digest: str
@@ -69,6 +74,8 @@ class SessionSummary:
     of new proposals.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     strategy: str
     seed: int
     budget: float
@@ -93,6 +100,8 @@ class ProfileSummary:
     The `noise_` figures compare two measurements of one network: nothing can predict better than that.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     spearman: float
     mape: float
     within_10: float
@@ -107,6 +116,8 @@ class ProfileSummary:
 class DataSummary:
     """What children were trained on; `train`, `validation` and `test` are numbers of images."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     name: str
     digest: str
     input_shape: tuple[int, int, int]
@@ -119,6 +130,8 @@ class DataSummary:
 @dataclass(frozen=True, kw_only=True)
 class SpaceSummary:
     """What could be chosen; see `archspace.SpaceSize`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     kind: str
     digest: str
@@ -142,6 +155,8 @@ class RunSummary:
         seconds: wall-clock seconds by phase.
         paths: what is where, relative to the run's folder: export, report, trials …
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: str
     session: str
@@ -175,7 +190,7 @@ class RunSummary:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedRun(f"not JSON: {error}") from error
         if not isinstance(data, dict):
             raise DamagedRun(f"expected a JSON object, got {type(data).__name__}")
@@ -227,15 +242,3 @@ def _check_version(data: dict[str, Any]) -> None:
 @cache
 def _adapter() -> TypeAdapter[RunSummary]:
     return TypeAdapter(RunSummary)
-
-
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-for _kind in (
-    PickSummary,
-    SessionSummary,
-    ProfileSummary,
-    DataSummary,
-    SpaceSummary,
-    RunSummary,
-):
-    _kind.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]

@@ -144,6 +144,9 @@ def train(
     data: Annotated[str, typer.Option("--data", help="Path of the data, or: digits, shapes.")],
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Length of the schedule.")] = 60,
     seed: Annotated[int, typer.Option("--seed", help="Seed of initialisation and order.")] = 0,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Equal threads and seed give equal weights.")
+    ] = 1,
     to: Annotated[
         Path | None, typer.Option("--to", help="Export the trained network here.")
     ] = None,
@@ -152,7 +155,7 @@ def train(
     """Train an exported architecture from scratch to a full schedule, and test it once."""
     from service.commands.train import run_train
 
-    run_train(source, data, epochs=epochs, seed=seed, to=to, as_json=as_json)
+    run_train(source, data, epochs=epochs, seed=seed, threads=threads, to=to, as_json=as_json)
 
 
 @app.command()

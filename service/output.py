@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+PIPE_WIDTH = 200
+
 talk = Console(stderr=True, highlight=False)
 """For people: progress, notes."""
 
@@ -26,7 +28,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH  # a file or pipe has no edge: nothing is cut there
+    console.print(table)
 
 
 def print_lines(*lines: str) -> None:

@@ -13,10 +13,11 @@ from service.progress import duration
 def print_summary(run_dir: Path, summary: RunSummary) -> None:
     """Picks, strategies beside each other, the cost model's error, and where everything is."""
     if summary.picks:
+        rows = list(zip(ROWS, *(_pick_column(pick) for pick in summary.picks), strict=True))
         print_table(
             f"{summary.name}: picks of the Pareto front",
             ("", *(pick.pick for pick in summary.picks)),
-            list(zip(ROWS, *(_pick_column(pick) for pick in summary.picks), strict=True)),
+            [row for row in rows if any(cell != "–" for cell in row[1:])],
         )
     print_table(
         "Strategies at equal budget (validation, short schedule)",
@@ -69,12 +70,13 @@ def _pick_column(pick: PickSummary) -> tuple[str, ...]:
     test = "–"
     if pick.test_accuracy is not None and pick.test_standard_error is not None:
         test = f"{100 * pick.test_accuracy:.1f} ± {100 * pick.test_standard_error:.1f}"
+    from_table = pick.latency_predicted.source == "measured"
     return (
         pick.digest,
         f"{100 * pick.search_accuracy:.1f} ± {100 * pick.search_standard_error:.1f}",
         test,
-        _cost(pick.latency_measured),
-        _cost(pick.latency_predicted),
+        _cost(pick.latency_predicted if from_table else pick.latency_measured),
+        _cost(None if from_table else pick.latency_predicted),
         _cost(pick.latency_worst_measured),
         f"{pick.energy.value:.3g} ({pick.energy.source})",
         f"{pick.num_params:,}",

@@ -232,6 +232,7 @@ def open_parts(
             search=config.search,
             schedule=config.schedule,
             training_seed=config.training.seed,
+            accuracy_floor=getattr(config.objective, "accuracy_floor", 0.0),
             dataset=problem.dataset,
             device_file=problem.device_file,
             mirror_dir=folder.path.parent if mirror else None,

@@ -131,13 +131,18 @@ def make_dataset(
     )
 
 
+def check_lengths(where: str, split: Split) -> None:
+    """Refuse a split without images, or without one label an image."""
+    if len(split.images) != len(split.labels):
+        raise DataError(f"{where}: {len(split.images)} images but {len(split.labels)} labels")
+    if not len(split.images):
+        raise DataError(f"{where}: there are no images")
+
+
 def _check_split(where: str, split: Split, num_classes: int) -> None:
     images, labels = split.images, split.labels
     assert images.ndim == 4, "a reader gives (samples, channels, height, width)"
-    if len(images) != len(labels):
-        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
-    if not len(images):
-        raise DataError(f"{where}: there are no images")
+    check_lengths(where, split)
     if labels.min() < 0 or labels.max() >= num_classes:
         position = int(np.argmax((labels < 0) | (labels >= num_classes)))
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,22 +47,22 @@ def load_npz(config: NpzConfig) -> Dataset:
 def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; data.path should name a .npz file")
+    if not is_zipfile(path):
+        hint = "an empty, truncated or damaged file, or none of NumPy's"
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                hint = "a single array (.npy)"
+        raise DataError(
+            f"{path}: this is {hint}; expected what np.savez(file, x_train=…, y_train=…) writes"
+        )
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(
-                f"{path}: this is a single array (.npy); save with "
-                "np.savez(file, x_train=…, y_train=…) instead"
-            )
-        with archive:
-            arrays = {key: archive[key] for key in archive.files if key in KEYS}
+        with np.load(path, allow_pickle=False) as archive:
             found = list(archive.files)
-    except DataError:
-        raise
+            arrays = {key: archive[key] for key in found if key in KEYS}
     except (OSError, EOFError, BadZipFile, zlib.error, ValueError, KeyError) as error:
-        hint = "it seems to be truncated or damaged, or no .npz file"
+        hint = "truncated or damaged"
         if "allow_pickle" in str(error):
-            hint = "it holds Python objects (pickle); save plain number arrays"
+            hint = "Python objects (pickle) are not read; save plain arrays of numbers"
         raise DataError(f"{path}: cannot be read: {hint} ({error})") from error
     for key in ("x_train", "y_train"):
         if key not in arrays:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from child_models.datasets.base import DataError, Split
+from child_models.datasets.base import DataError, Split, check_lengths
 
 
 def stratified_parts(
@@ -61,10 +61,9 @@ def fill_splits(
         shares: share of the pool that each missing split gets, by name; together below 1.
 
     Raises:
-        DataError: the pool is empty, or a class has too few examples to be cut.
+        DataError: the pool is empty or has not one label an image, or a class has too few examples to be cut.
     """
-    if not len(pool):
-        raise DataError(f"{where}: there are no images")
+    check_lengths(f"{where}: train", pool)
     missing = [name for name in shares if name not in given]
     sizes = tuple(shares[name] for name in missing)
     if not missing:

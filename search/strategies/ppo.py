@@ -94,7 +94,7 @@ class PPOSearch(Strategy):
             while True:
                 self._begin_rollout(session, model, env)
                 steps = self._config.num_envs * self._config.episodes * self._length
-                model.learn(steps, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+                model.learn(steps, reset_num_timesteps=False, log_interval=None)
 
     def _model(self, env: ArchitectureVecEnv) -> MaskablePPO:
         config = self._config
@@ -146,7 +146,10 @@ class PPOSearch(Strategy):
             checkpoint = capture(
                 model, env, sequence=len(session.history), rewards=self._scaler.seen
             )
-            self._store.save(checkpoint)
+            try:
+                self._store.save(checkpoint)
+            except OSError as error:  # the log alone is enough to resume, only slower
+                _log.warning("no checkpoint at proposal %d: %s", checkpoint.sequence, error)
 
     def _entropy_boost(self, history: Sequence[Evaluation]) -> float:
         """1.5 to the power of the number of latest batches in a row with less than half new proposals.

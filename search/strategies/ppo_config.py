@@ -36,13 +36,13 @@ class PPOConfig(BaseModel):
     episodes: int = Field(1, ge=1, description="batches between two updates")
     learning_rate: float = Field(3e-3, gt=0, le=1, description="Adam's, at the start")
     learning_rate_end: float = Field(3e-3, gt=0, le=1, description="at the end of the budget")
-    epochs: int = Field(4, ge=1, description="passes over the rollout an update")
+    epochs: int = Field(10, ge=1, description="passes over the rollout an update")
     minibatch: int | None = Field(
         None, ge=2, description="steps an optimiser step; absent: the whole rollout"
     )
-    clip_range: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
-    entropy: float = Field(0.1, ge=0, description="weight of the policy's entropy, at the start")
-    entropy_end: float = Field(0.05, ge=0, description="at the end of the budget; linear between")
+    clip_range: float = Field(0.3, gt=0, lt=1, description="of the probability ratio")
+    entropy: float = Field(0.03, ge=0, description="weight of the policy's entropy, at the start")
+    entropy_end: float = Field(0.01, ge=0, description="at the end of the budget; linear between")
     value_weight: float = Field(0.5, ge=0, description="weight of the critic's squared error")
     max_grad_norm: float = Field(0.5, gt=0, description="gradients are clipped to this norm")
     hidden: tuple[int, ...] = Field((64,), description="widths of the hidden layers")

@@ -36,7 +36,7 @@ class ProcessState:
     def restore(self) -> None:
         """Make these the process's states."""
         random.setstate(self.python)
-        np.random.set_state(self.numpy)  # type: ignore[arg-type]
+        np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch)
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)

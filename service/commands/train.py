@@ -13,7 +13,7 @@ EMBEDDED = ("digits", "shapes")
 
 
 def run_train(
-    source: Path, data: str, *, epochs: int, seed: int, to: Path | None, as_json: bool
+    source: Path, data: str, *, epochs: int, seed: int, threads: int, to: Path | None, as_json: bool
 ) -> None:
     """Train from scratch, choose exit thresholds on validation data, test once, export on request."""
     file = source / "architecture.json" if source.is_dir() else source
@@ -21,6 +21,8 @@ def run_train(
         raise NotFoundError(f"no architecture at {file}")
     if to is not None and to.exists():
         raise ConflictError(f"{to} already exists; choose another --to")
+    import torch
+
     from archspace import ArchitectureDocument
     from child_models import TrainingConfig, apply_exits, evaluate_network, train_child
 
@@ -32,6 +34,7 @@ def run_train(
             f"{file} expects images of {_size(network.input_shape)} and {network.num_classes} classes; "
             f"{data} has {_size(dataset.input_shape)} and {dataset.num_classes}"
         )
+    torch.set_num_threads(threads)
     talk.print(f"training {document.digest} for {epochs} epochs …")
     trained = train_child(network, dataset, TrainingConfig(), epochs=epochs, seed=seed)
     logits = evaluate_network(network, trained.weights, dataset.test, dataset)
@@ -41,6 +44,7 @@ def run_train(
         "digest": document.digest,
         "epochs": epochs,
         "seed": seed,
+        "threads": threads,
         "validation_accuracy": trained.exit_choice.accuracy,
         "test_accuracy": accuracy,
         "test_images": len(dataset.test.labels),

@@ -119,7 +119,7 @@ def test_account_and_replay(
     run_state_machine_as_test(
         Account,
         settings=settings(
-            max_examples=15,
+            max_examples=8,
             stateful_step_count=10,
             phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
             deadline=None,

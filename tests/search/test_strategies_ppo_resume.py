@@ -177,3 +177,14 @@ def test_a_checkpoint_holds_no_pickle(bounds: CostBounds, tmp_path: Path) -> Non
         header = json.loads((path / "arrays.safetensors").read_bytes()[8 : 8 + header_size])
         assert any(name.startswith("policy/") for name in header)
         json.loads((path / "state.json").read_bytes())
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_search(
+    bounds: CostBounds,
+    whole: list[tuple[object, ...]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    assert run(bounds, tmp_path) == whole
+    assert "no checkpoint at proposal 0" in caplog.text
