@@ -6,6 +6,7 @@ ends, so `Cluster` must be made in a thread that stays (the main one).
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 15.0
 """How long a cluster at an address may take to answer."""
+NEW_FOLDER_S = 60.0
+"""Session folders younger than this are left alone by other searches."""
 _MB = 1024 * 1024
 
 
@@ -71,7 +75,7 @@ class Cluster:
     """The Ray that children run on, started or joined, with the data set in its object store."""
 
     def __init__(self, config: EvaluatorConfig, dataset: Dataset) -> None:
-        self._folder: Path | None = None
+        self._folder: _SessionFolder | None = None
         self._joined = False
         try:
             ray = self._ray = _import_ray(own=config.address is None)
@@ -91,7 +95,7 @@ class Cluster:
             raise
 
     def _start(self, config: EvaluatorConfig, dataset: Dataset) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="nl-"))  # short: it holds Unix sockets
+        self._folder = _SessionFolder()
         splits = (dataset.train, dataset.validation, dataset.test)
         data_bytes = sum(split.images.nbytes + split.labels.nbytes for split in splits)
         self._joined = True
@@ -104,7 +108,7 @@ class Cluster:
                 log_to_driver=False,
                 object_store_memory=3 * data_bytes + 128 * _MB,
                 _node_ip_address="127.0.0.1",
-                _temp_dir=str(self._folder),
+                _temp_dir=str(self._folder.path),
             )
         except Exception as error:
             raise EvaluatorUnavailable(
@@ -169,8 +173,40 @@ class Cluster:
                 self._ray.shutdown()
             self._joined = False
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
+
+
+class _SessionFolder:
+    """Where a cluster started here keeps its logs and sockets; a lock shows that it is in use.
+
+    Folders of searches that were killed are removed when the next one starts.
+    """
+
+    PREFIX = "nl-"  # short: paths of Unix sockets may have about 100 characters
+
+    def __init__(self) -> None:
+        for lock in Path(tempfile.gettempdir()).glob(f"{self.PREFIX}*/lock"):
+            _remove_if_abandoned(lock)
+        self.path = Path(tempfile.mkdtemp(prefix=self.PREFIX))
+        self._lock = (self.path / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _remove_if_abandoned(lock: Path) -> None:
+    try:
+        if time.time() - lock.stat().st_mtime < NEW_FOLDER_S:
+            return  # perhaps it is just being made, and not locked yet
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    except OSError:
+        pass  # in use, somebody else's, or gone
 
 
 def own_cores() -> int:
@@ -180,6 +216,8 @@ def own_cores() -> int:
 
 def _import_ray(*, own: bool) -> Any:
     """Ray, with settings that must stand before its import."""
+    # helpers of a killed search end when they have given up on its cluster; by default after a minute
+    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "20")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if own and "RAY_AUTH_MODE" not in os.environ:

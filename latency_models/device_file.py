@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,13 @@ _log = logging.getLogger(__name__)
 _MAX_BYTES = 100_000_000
 
 
+class HeldOutLatency(NamedTuple):
+    """Latencies in ms of one network that was in no fit."""
+
+    predicted_ms: float
+    measured_ms: float
+
+
 class DeviceFile(BaseModel):
     """What `profile_device` gives.
 
@@ -44,6 +51,7 @@ class DeviceFile(BaseModel):
         additive, correction, energy_model: what was fitted.
         interval_scale, latency_margin: see `ProfiledCostModel`.
         report: error on held-out networks, beside the noise ceiling.
+        held_out: each held-out network's latency in ms, for pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,6 +68,7 @@ class DeviceFile(BaseModel):
     interval_scale: float = Field(gt=0)
     latency_margin: float = Field(ge=0)
     report: ProfileReport
+    held_out: tuple[HeldOutLatency, ...]
 
     def cost_model(self) -> ProfiledCostModel:
         """The cost model, ready to predict."""
@@ -103,6 +112,9 @@ class DeviceFile(BaseModel):
         measurements: Sequence[Measurement],
         *,
         find_reader: Callable[[Accelerator], EnergyReader | None] = find_energy_reader,
+        load: Loader = load_runner,
+        clock: Clock = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> tuple[Cost, ...]:
         """Energy in mJ of networks whose latency was measured; one cost a network.
 
@@ -113,7 +125,11 @@ class DeviceFile(BaseModel):
             reader = find_reader(self.device.accelerator)
             if reader is not None and reader.name == self.energy_model.reader:
                 try:
-                    return tuple(measure_energies(networks, self.device, reader))
+                    return tuple(
+                        measure_energies(
+                            networks, self.device, reader, load=load, clock=clock, sleep=sleep
+                        )
+                    )
                 except MeasuringFailed as error:
                     _log.warning("energies are predicted, not measured: %s", error)
         return tuple(

@@ -14,7 +14,7 @@ from latency_models.calibration import interval_scale, latency_margin
 from latency_models.correction import fit_correction
 from latency_models.cost_model import ProfiledCostModel
 from latency_models.device import Device
-from latency_models.device_file import DeviceFile
+from latency_models.device_file import DeviceFile, HeldOutLatency
 from latency_models.energy import EnergyModel
 from latency_models.measuring import Measurement
 from latency_models.quality import AIM, ProfileReport, check_quality, fit_quality
@@ -153,5 +153,9 @@ def fit_device_file(
             drift=drift,
             seconds=seconds,
             energy_source=energy.reader or energy.source,
+        ),
+        held_out=tuple(
+            HeldOutLatency(cost.value, value)
+            for cost, value in zip(predicted, measured_ms, strict=True)
         ),
     )

@@ -39,6 +39,7 @@ class MirrorTrial:
     params: dict[str, Choice]
     attributes: dict[str, Attribute]
     document: Callable[[], str] | None
+    is_final: bool = False
 
 
 def trial_of(
@@ -136,6 +137,7 @@ def _final_trial(space: SearchSpace, final: Final, fidelity: Fidelity) -> Mirror
         params=space.named(architecture.choices),
         attributes={name: value for name, value in attributes.items() if value is not None},
         document=lambda: _document(space, architecture, thresholds),
+        is_final=True,
     )
 
 

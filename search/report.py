@@ -70,7 +70,7 @@ def _front(
     return section(
         "Accuracy against latency",
         paragraph(
-            "Every network that was trained, by the search's validation accuracy and predicted latency. "
+            "Every network that was trained, by validation accuracy and predicted latency, early exits taken. "
             f"The line is the front of {summary.session}: none of its own networks is both faster and better."
         ),
         page.figure(

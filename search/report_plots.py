@@ -66,7 +66,7 @@ def pareto_figure(
     """Accuracy against latency: every child, the main session's front as a line, the picks marked."""
     import plotly.graph_objects as go
 
-    figure = new_figure("predicted latency (ms), early exits taken", "validation accuracy (%)")
+    figure = new_figure("predicted latency (ms)", "validation accuracy (%)")
     children = scored(trials)
     names = list(dict.fromkeys(trials["session"]))
     for index, name in reversed(list(enumerate(names))):  # the main session is drawn last, on top
@@ -150,7 +150,7 @@ def first_view(curves: Sequence[pd.Series[float]]) -> tuple[float, float] | None
 
 def best_so_far(session: pd.DataFrame, column: str) -> pd.Series[float]:
     """Best value so far by the number of children paid for; starts at the first child with a value."""
-    values = session[column].where(session["status"] == "ok").cummax()
+    values = session[column].where(session["status"] == "ok").cummax().ffill()
     frame = pd.DataFrame({"paid": session["charged"].cumsum(), "best": values}).dropna()
     return frame.groupby("paid")["best"].max()
 

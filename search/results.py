@@ -14,7 +14,7 @@ from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
 from search.report import REPORT_FILE, write_report
 from search.report_plots import LatencyPair
-from search.run_clock import RunClock
+from search.run_clock import BUSY, RunClock
 from search.summary import (
     SUMMARY_FILE,
     DataSummary,
@@ -115,7 +115,7 @@ def summarise(
         data=_data(parts),
         profile=_profile(parts),
         utilisation=clock.utilisation(len(parts.evaluator.status())) if parts.dataset else None,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
+        seconds={name: round(value, 3) for name, value in seconds.items() if name != BUSY},
         paths={
             "export": BEST_DIR,
             "report": REPORT_FILE,

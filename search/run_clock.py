@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from evaluation import Evaluation, Ledger
 
 RECORD = "clock"
+BUSY = "busy"
+"""Beside the phases: seconds that workers spent training children of the search."""
 
 
 class RunClock:
@@ -31,7 +33,7 @@ class RunClock:
         finally:
             record = self.seconds
             record[name] = record.get(name, 0.0) + time.monotonic() - started
-            record["busy"] = record.get("busy", 0.0) + self._busy
+            record[BUSY] = record.get(BUSY, 0.0) + self._busy
             self._busy = 0.0
             self._ledger.put_record(RECORD, record)
 
@@ -44,7 +46,7 @@ class RunClock:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds by phase, and under "busy" those that workers spent training children in the search."""
+        """Seconds by phase, and under `BUSY`."""
         return dict(self._ledger.get_record(RECORD) or {})
 
     def utilisation(self, workers: int) -> float | None:
@@ -52,4 +54,4 @@ class RunClock:
         seconds = self.seconds
         if not seconds.get("search"):
             return None
-        return seconds.get("busy", 0.0) / (workers * seconds["search"])
+        return seconds.get(BUSY, 0.0) / (workers * seconds["search"])

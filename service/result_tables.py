@@ -40,9 +40,7 @@ def print_summary(run_dir: Path, summary: RunSummary) -> None:
             f"cost model on {profile.held_out} held-out networks: Spearman {profile.spearman:.3f}, "
             f"MAPE {100 * profile.mape:.1f} %, {100 * profile.within_10:.0f} % within ±10 %"
         )
-    spent = ", ".join(
-        f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items() if name != "busy"
-    )
+    spent = ", ".join(f"{name} {duration(s)}" for name, s in summary.seconds.items())
     if summary.utilisation is not None:
         spent += f"; workers trained {100 * summary.utilisation:.0f} % of the search's core time"
     lines.append(spent)

@@ -34,14 +34,14 @@ from tests.search.strategy_toys import (
 )
 
 CONFIGS: tuple[StrategyConfig, ...] = (
-    PPOConfig(num_envs=4),
+    PPOConfig(num_envs=4, epochs=2),
     RandomConfig(batch_size=4),
     EvolutionConfig(population=6, tournament=3, batch_size=3),
     LocalSearchConfig(initial_samples=3, batch_size=3),
-    TPEConfig(startup=5, batch_size=3),
+    TPEConfig(startup=4, batch_size=3),
     NSGA2Config(population=4, batch_size=3),
 )
-BUDGET = 17
+BUDGET = 13
 each_strategy = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 
 
@@ -153,7 +153,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     whole = table(finished[config.name].history)
     path = tmp_path / "killed.db"
     trained: list[str] = []
-    for death in (0, 9, 14):
+    for death in (0, 6, 11):
         evaluator = ToyEvaluator(die_after=death - len(trained))
         session = toy_session(path, bounds, budget=BUDGET, evaluator=evaluator)
         with pytest.raises(Killed):

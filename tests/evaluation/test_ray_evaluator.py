@@ -30,8 +30,9 @@ from evaluation import (
     RayEvaluator,
     child_seed,
 )
+from evaluation.ray_cluster import _SessionFolder
 
-LONG = Fidelity(name="long", epochs=40)
+LONG = Fidelity(name="long", epochs=15)
 SHORT = Fidelity(name="short", epochs=1)
 
 
@@ -252,8 +253,29 @@ def test_no_process_outlives_a_killed_search() -> None:
         search.wait()
         assert search.stdout is not None
         search.stdout.close()
-    _, alive = psutil.wait_procs(processes, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=45)
     assert not alive
+
+
+def test_folders_of_killed_searches_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    in_use = _SessionFolder()
+    abandoned = tmp_path / "nl-killed"
+    abandoned.mkdir()
+    (abandoned / "lock").touch()
+    (abandoned / "session").mkdir()
+    _SessionFolder().remove()
+    assert abandoned.exists()  # too young to tell
+    for folder in (abandoned, in_use.path):
+        os.utime(folder / "lock", (0, 0))
+    other = _SessionFolder()
+    assert not abandoned.exists()
+    assert in_use.path.exists()
+    for folder in (in_use, other):
+        folder.remove()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,7 +45,7 @@ class FakeMachine:
 
     def true_ms(self, network: Network) -> float:
         costs = [self._block_ms(block) for block in network.blocks]
-        saved = self.interaction * sum(min(a, b) for a, b in zip(costs, costs[1:], strict=False))
+        saved = self.interaction * sum(min(a, b) for a, b in itertools.pairwise(costs))
         return 0.5 + sum(costs) - saved
 
     def _block_ms(self, block: object) -> float:

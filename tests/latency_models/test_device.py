@@ -36,12 +36,12 @@ def test_differences_are_named() -> None:
 def test_refuses_a_missing_gpu(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(DeviceUnavailable, match="set device.accelerator to cpu"):
+    with pytest.raises(DeviceUnavailable, match=r"set device\.accelerator to cpu"):
         Device.here(DeviceConfig(accelerator="cuda", runtime=runtime))  # type: ignore[arg-type]
 
 
 def test_refuses_more_threads_than_cores() -> None:
-    with pytest.raises(DeviceUnavailable, match="set device.threads to"):
+    with pytest.raises(DeviceUnavailable, match=r"set device\.threads to"):
         Device.here(DeviceConfig(threads=1024))
 
 

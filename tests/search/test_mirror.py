@@ -7,7 +7,7 @@ import logging
 import random
 import sqlite3
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -30,7 +30,7 @@ class Run:
     run_dir: Path
     mirror_dir: Path | None
     space: StagedSpace
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def run(sample_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def small_run():
-    return SampleRun(children=6)
+    return SampleRun(children=4)
 
 
 def mirror_all(run: Run, sample: SampleRun) -> None:

@@ -14,8 +14,8 @@ from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.ppo_config import KeepScheduleConfig
 from tests.search.strategy_toys import toy_bounds, toy_session, toy_space
 
-BUDGET = 120
-SEEDS = (0, 1, 2)
+BUDGET = 96
+SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,14 @@ def bounds() -> CostBounds:
 
 
 def search(
-    config: StrategyConfig, bounds: CostBounds, folder: Path, seed: int = 0
+    config: StrategyConfig,
+    bounds: CostBounds,
+    folder: Path,
+    seed: int = 0,
+    *,
+    budget: int = BUDGET,
 ) -> list[Evaluation]:
-    session = toy_session(folder / f"{config.name}-{seed}.db", bounds, budget=BUDGET)
+    session = toy_session(folder / f"{config.name}-{seed}.db", bounds, budget=budget)
     make_strategy(config, space=bounds.space, bounds=bounds, seed=seed).run(session)
     return session.history
 
@@ -41,16 +46,17 @@ def test_ppo_beats_random_search_at_equal_budget(bounds: CostBounds, tmp_path: P
     def late(history: list[Evaluation]) -> float:
         return float(np.mean([e.reward for e in history[-BUDGET // 4 :]]))
 
-    print(best(ppo), best(control), [late(h) for h in ppo], [late(h) for h in control])
-    assert best(ppo) > best(control) + 0.05
+    assert best(ppo) > 0.65
+    assert best(ppo) > best(control) + 0.08
     for learned, drawn in zip(ppo, control, strict=True):
-        assert late(learned) > late(drawn) + 0.15
+        assert late(learned) > late(drawn) + 0.08
 
 
 def test_the_keep_schedule_begins_with_wide_networks(bounds: CostBounds, tmp_path: Path) -> None:
     schedule = KeepScheduleConfig(start=0.8, end=0.3, steps=6, until=0.5)
-    config = PPOConfig(keep_schedule=schedule)
-    history = search(config, bounds, tmp_path)
+    config = PPOConfig(epochs=1, keep_schedule=schedule)
+    budget = 40
+    history = search(config, bounds, tmp_path, budget=budget)
     keeps = [i for i, d in enumerate(bounds.space.decisions) if d.name.endswith(".keep")]
     smallest = [
         min(bounds.space.decisions[i].choices[e.architecture.choices[i]] for i in keeps)
@@ -60,6 +66,6 @@ def test_the_keep_schedule_begins_with_wide_networks(bounds: CostBounds, tmp_pat
     for evaluation, ratio in zip(history, smallest, strict=True):
         begun = sum(e.charged for e in history[: evaluation.sequence // 8 * 8])
         assert isinstance(ratio, float)
-        assert ratio >= rule.threshold(begun / BUDGET) - 1e-9
+        assert ratio >= rule.threshold(begun / budget) - 1e-9
     assert min(smallest[:8]) == 1.0
     assert min(smallest) == 0.5

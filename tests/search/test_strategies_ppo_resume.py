@@ -16,8 +16,8 @@ from search.strategies import PPOConfig
 from search.strategies.ppo import PPOSearch
 from tests.search.strategy_toys import Killed, ToyEvaluator, toy_bounds, toy_session, toy_space
 
-CONFIG = PPOConfig(num_envs=4, entropy=0.2)
-BUDGET = 18
+CONFIG = PPOConfig(num_envs=4, epochs=2, entropy=0.2)
+BUDGET = 14
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,13 @@ def saved(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("at-*"))
 
 
-@pytest.mark.parametrize("death", range(0, BUDGET, 2))  # rollouts begin at 0, 4, 8, … children
+@pytest.mark.parametrize(
+    "death",
+    [
+        pytest.param(death, marks=[] if death in (0, 4, 6, 12) else pytest.mark.slow)
+        for death in range(BUDGET)  # rollouts begin at 0, 4, 8, … children
+    ],
+)
 def test_killed_anywhere(
     bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path, death: int
 ) -> None:
@@ -69,6 +75,7 @@ def test_killed_anywhere(
     assert run(bounds, tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(
     bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
 ) -> None:
@@ -80,7 +87,7 @@ def test_killed_again_and_again(
 def test_goes_on_from_the_checkpoint_not_from_the_start(
     bounds: CostBounds, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     assert len(saved(tmp_path)) == 3
     latest = int(saved(tmp_path)[-1].name.removeprefix("at-"))
     with caplog.at_level(logging.INFO, "search.strategies.ppo"):
@@ -92,14 +99,20 @@ def test_goes_on_from_the_checkpoint_not_from_the_start(
 def test_without_checkpoints_the_log_is_replayed(
     bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     shutil.rmtree(tmp_path / "checkpoints")
     assert run(bounds, tmp_path) == whole
     assert run(bounds, tmp_path, checkpoints=False) == whole
 
 
-@pytest.mark.parametrize("damaged", [1, 2, 3])
-@pytest.mark.parametrize("file", ["arrays.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    ("file", "damaged"),
+    [
+        ("arrays.safetensors", 1),
+        ("manifest.json", 3),
+        pytest.param("state.json", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     bounds: CostBounds,
     whole: list[tuple[object, ...]],
@@ -108,7 +121,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
     damaged: int,
     file: str,
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     for path in saved(tmp_path)[-damaged:]:
         data = (path / file).read_bytes()
         (path / file).write_bytes(data[: len(data) // 2])
@@ -123,7 +136,7 @@ def test_a_changed_byte_is_noticed(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     path = saved(tmp_path)[-1] / "arrays.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -135,7 +148,7 @@ def test_a_changed_byte_is_noticed(
 def test_a_kill_while_saving_leaves_the_older_ones(
     bounds: CostBounds, whole: list[tuple[object, ...]], tmp_path: Path
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     latest = saved(tmp_path)[-1]
     (latest / "manifest.json").unlink()
     latest.rename(latest.with_name(f".{latest.name}.tmp"))  # as a kill before the rename leaves it
@@ -145,7 +158,7 @@ def test_a_kill_while_saving_leaves_the_older_ones(
 def test_checkpoints_of_another_search_are_not_used(
     bounds: CostBounds, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     with pytest.raises(ReplayDivergence):
         run(bounds, tmp_path, seed=4)
     assert "another config, space or seed" in caplog.text
@@ -157,7 +170,7 @@ def test_checkpoints_ahead_of_the_log_are_not_used(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run(bounds, tmp_path, die_after=10)
+    run(bounds, tmp_path, die_after=9)
     (tmp_path / "ledger.db").unlink()
     for rest in tmp_path.glob("ledger.db-*"):
         rest.unlink()
