@@ -16,7 +16,7 @@ class TrainingConfig(BaseModel):
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov momentum."""
-    learning_rate: float = Field(default=0.02, gt=0, le=10)
+    learning_rate: float = Field(default=0.03, gt=0, le=10)
     """Peak learning rate; the cosine goes from there to 0."""
     weight_decay: float = Field(default=0.2, ge=0, le=10)
     """On the weights of convolutions and linear layers; biases and BatchNorm have none."""
