@@ -1,7 +1,8 @@
 """The Ray that children run on, and what runs in its workers. The one file that imports Ray.
 
-A cluster started here ends with this process: the kernel kills its processes when the thread that started them
-ends, so `Cluster` must be made in a thread that stays (the main one).
+A cluster started here ends with this process, however that ends: the kernel kills its processes when the thread
+that started them ends, so `Cluster` must be made in a thread that stays (the main one). After a SIGKILL workers are
+gone in seconds; two idle helpers of Ray's take another minute.
 """
 
 from __future__ import annotations
@@ -216,8 +217,6 @@ def own_cores() -> int:
 
 def _import_ray(*, own: bool) -> Any:
     """Ray, with settings that must stand before its import."""
-    # helpers of a killed search end when they have given up on its cluster; by default after a minute
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "20")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if own and "RAY_AUTH_MODE" not in os.environ:

@@ -11,6 +11,7 @@ from archspace import Network
 from search import report_sections as sections
 from search.markup import Html, element, paragraph, section
 from search.page import Page
+from search.report_networks import drawings
 from search.report_plots import (
     LatencyPair,
     best_so_far_figure,
@@ -48,7 +49,7 @@ def write_report(
     page.add(_front(page, summary, trials, latency_limit_ms))
     page.add(_progress(page, summary, trials))
     page.add(_latency(page, summary, held_out))
-    page.add(sections.drawings(summary.picks, networks))
+    page.add(drawings(summary.picks, networks))
     page.add(sections.failures(trials), sections.config(config_text, summary))
     return page.write(run_dir / REPORT_FILE)
 

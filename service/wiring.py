@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,11 +26,13 @@ from evaluation import (
     TrainingEvaluator,
     make_objective,
 )
-from latency_models import CostModel, DeviceFile, MeasuredTable, profile_device
+from latency_models import CostModel, Device, DeviceFile, MeasuredTable, profile_device
 from search import RunParts, SpaceTable, impossible_limits, tabulate_space
 from service.errors import ConflictError, UsageError
 from service.run_config import RunConfig
 from service.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
 
 CIFAR_SHAPE = Shape(3, 32, 32)
 CIFAR_CLASSES = 10
@@ -101,6 +104,8 @@ def make_problem(
     space = make_space(config, dataset)
     if device_path is not None and device_path.is_file():
         device_file = DeviceFile.load(device_path)
+        for difference in device_file.device.differences(Device.here(config.device)):
+            _log.warning("the device file is not of this machine as it is now: %s", difference)
     else:
         device_file = profile_device(
             space, config.device, config.profile, seed=PROFILE_SEED, on_progress=on_progress

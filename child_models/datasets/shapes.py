@@ -22,17 +22,17 @@ SIZE = 32
 SHAPES = ("disc", "ring", "triangle", "cross", "star")
 TEXTURES = ("plain", "stripes", "checks")
 CLASS_NAMES = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
-RADIUS = (8.5, 13.5)
+RADIUS = (8.0, 13.0)
 """Of the shape, pixels."""
 PERIOD = (4.5, 7.5)
 """Of stripes and checks, pixels."""
-DARK = (0.3, 0.75)
+DARK = (0.35, 0.8)
 """Darker tone of a texture, share of the lighter one: at 1 nothing would be seen of it."""
-GROUND_TEXTURE = (0.0, 0.15)
+GROUND_TEXTURE = (0.0, 0.2)
 """Contrast of the ground's own texture."""
-NOISE = (0.0, 0.08)
+NOISE = (0.0, 0.1)
 """Standard deviation of each pixel's noise; 1 is white."""
-BAR_SHARE = 0.2
+BAR_SHARE = 0.25
 """Chance of each of two occluding bars."""
 _TINT = 0.15
 _CHUNK = 250  # pictures drawn at once: small enough for the processor's cache

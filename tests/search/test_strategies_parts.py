@@ -113,7 +113,7 @@ class TestRewardScaler:
     @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
     def test_scores_are_bounded_and_keep_the_order(self, rewards: list[float]) -> None:
         for rule in ("rank", "zscore"):
-            scores: NDArray[np.float64] = RewardScaler(rule).scale(rewards)  # type: ignore[arg-type]
+            scores: NDArray[np.float64] = RewardScaler(rule).scale(rewards)
             assert (np.abs(scores) <= CLIP).all()
             order = np.argsort(rewards, kind="stable")
             assert (np.diff(scores[order]) >= -1e-12).all()
