@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from archspace import Network
+from archspace import Network, write_atomic
 from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction
 from latency_models.cost import Cost
@@ -141,16 +141,7 @@ class DeviceFile(BaseModel):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; a reader never sees a part of it, even after a crash."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(self.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(Path(path), self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DeviceFile:

@@ -1,6 +1,6 @@
 """Strategies, the run loop, and what a run leaves behind: tables, report, comparison, mirror."""
 
-from search.compare import Comparison, compare_runs
+from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import ScheduleConfig, SearchConfig
 from search.export_run import export_pick
 from search.finals import standard_error
@@ -16,6 +16,7 @@ from search.summary import PickSummary, RunSummary, read_summary
 from search.trials import read_trials
 
 __all__ = [
+    "STRATEGY_COLUMNS",
     "Comparison",
     "DamagedRun",
     "NotARun",

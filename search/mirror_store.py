@@ -14,9 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archspace import Decision
+from archspace import Decision, write_atomic
 from search.mirror_trials import MirrorTrial, Values
-from search.trials import write_text_atomic
 
 if TYPE_CHECKING:
     import optuna
@@ -182,7 +181,7 @@ def _study_name(run_dir: Path, storage: optuna.storages.RDBStorage) -> str:
     base = run_dir.resolve().name
     names = (base if i == 1 else f"{base} ({i})" for i in range(1, len(taken) + 2))
     name = next(name for name in names if name not in taken)
-    write_text_atomic(json.dumps({"study": name}) + "\n", path)
+    write_atomic(path, json.dumps({"study": name}) + "\n")
     return name
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archspace import write_atomic
 from search.markup import Html, element, joined
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ class Page:
 
     def write(self, path: Path) -> Path:
         """Write the page whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.html(), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(path, self.html())
         return path
 
 

@@ -36,13 +36,14 @@ def run_search(parts: RunParts) -> RunSummary:
     clock = RunClock(parts.ledger)
     sessions: list[LedgerSession] = []
     _start_workers(parts, clock)
-    with closing(_mirror(parts)) as mirror:
+    with closing(OptunaMirror(parts)) as mirror:
         for config in (parts.search.strategy, *parts.search.controls):
             with clock.phase("search"):
                 sessions.append(_search_with(parts, config, mirror, clock))
             write_tables(parts, sessions)
-    with clock.phase("finals"):
-        finals = _finish(parts, sessions[0].history)
+        with clock.phase("finals"):
+            finals = _finish(parts, sessions[0].history)
+        mirror.add_finals(finals)
     parts.on_phase(Phase("export"))
     _export(parts, sessions[0].history, finals)
     summary = summarise(parts, sessions, finals, clock)
@@ -87,10 +88,6 @@ def _search_with(
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session
-
-
-def _mirror(parts: RunParts) -> OptunaMirror:
-    return OptunaMirror(parts)
 
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from archspace import write_atomic
 from evaluation import Evaluation
 from search.run_errors import DamagedRun, NotARun, OtherVersion
 
@@ -99,18 +99,13 @@ def pareto_frame(
 
 def write_parquet_atomic(frame: pd.DataFrame, path: Path) -> None:
     """Replace `path` so that a kill leaves the old file or the new one, never a part of one."""
-    _replace(path, frame.to_parquet(None, index=False))
+    write_atomic(path, frame.to_parquet(None, index=False))
 
 
 def write_csv_atomic(frame: pd.DataFrame, path: Path) -> None:
     """As `write_parquet_atomic`, as CSV with 17 digits: reading gives the same numbers."""
     text = frame.to_csv(None, index=False, float_format="%.17g", lineterminator="\n")
-    _replace(path, text.encode())
-
-
-def write_text_atomic(text: str, path: Path) -> None:
-    """As `write_parquet_atomic`, UTF-8 text."""
-    _replace(path, text.encode())
+    write_atomic(path, text)
 
 
 def read_trials(run_dir: Path) -> pd.DataFrame:
@@ -171,15 +166,3 @@ def _trial_row(session: str, evaluation: Evaluation, fidelity: str) -> tuple[obj
         json.dumps(list(result.exit_thresholds) if result is not None else []),
         json.dumps(list(result.exit_shares) if result is not None else []),
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -71,8 +71,10 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def create_run(path: Path, config: Mapping[str, Any], seed: int) -> RunFolder:
-    """Make the folder with its ``run.yaml``.
+def create_run(
+    path: Path, config: Mapping[str, Any], seed: int, device_file: Path | None = None
+) -> RunFolder:
+    """Make the folder: a copy of `device_file` if given, and last ``run.yaml``, which makes it a run.
 
     Raises:
         ConflictError: something is already there.
@@ -84,6 +86,8 @@ def create_run(path: Path, config: Mapping[str, Any], seed: int) -> RunFolder:
             hint = f"`netlathe resume {path}` goes on with it" if folder.run_file.exists() else ""
             raise ConflictError(f"{path} already exists; choose another --out. {hint}".rstrip())
         path.mkdir(parents=True, exist_ok=True)
+        if device_file is not None:
+            write_atomic(folder.device_file, device_file.read_bytes())
         write_run_file(folder, config, seed, frozen=None)
     except OSError as error:
         raise NetlatheError(f"cannot write the run folder {path}: {error}") from error

@@ -241,15 +241,18 @@ def open_parts(
             dataset=problem.dataset,
             device_file=problem.device_file,
             mirror_dir=folder.path.parent if mirror else None,
-            objective_text=_objective_text(config),
+            objective_text=_objective_text(config, frozen["bounds"]),
             config_text=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         )
 
 
-def _objective_text(config: RunConfig) -> str:
-    """ "minmax: accuracy_weight 0.6, …", for people."""
+def _objective_text(config: RunConfig, bounds: Mapping[str, float]) -> str:
+    """ "minmax: accuracy_weight 0.6, …", for people; rewards compare only where all of it is equal."""
     settings = config.objective.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-    return f"{config.objective.kind}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
+    parts = [f"{name} {value}" for name, value in settings.items()]
+    if config.objective.kind != "mnasnet":
+        parts += [f"{name} {value:.4g}" for name, value in bounds.items()]
+    return f"{config.objective.kind}: " + ", ".join(parts)
 
 
 def profile_line(device_file: DeviceFile) -> str:

@@ -13,7 +13,7 @@ from service.output import print_json, print_lines, print_table, talk
 
 def run_compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """Print the table and write the Pareto picture."""
-    from search import compare_runs
+    from search import STRATEGY_COLUMNS, compare_runs
 
     missing = [str(run) for run in runs if not run.is_dir()]
     if missing:
@@ -24,7 +24,8 @@ def run_compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
         print_json({**comparison.to_dict(), "picture": str(out)})
         return
     print_table("Runs", comparison.columns, comparison.rows)
-    print_lines(f"picture: {out}")
+    print_table("Strategies at equal budget", STRATEGY_COLUMNS, comparison.strategy_rows)
+    print_lines(*comparison.notes, f"picture: {out}")
 
 
 def run_dashboard(results: Path, port: int) -> None:

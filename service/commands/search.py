@@ -53,9 +53,7 @@ def run_search_verb(
         out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
     )
     data = _anchored(data, config.parent)
-    folder = create_run(path, data, used_seed)
-    if device_file is not None:
-        (folder.path / "device.json").write_bytes(device_file.read_bytes())
+    folder = create_run(path, data, used_seed, device_file)
     try:
         _carry_out(folder, fresh=True, source=str(config), as_json=as_json)
     except UsageError:

@@ -88,7 +88,7 @@ def test_failed_write_leaves_the_old_file(sample_run, tmp_path, monkeypatch):
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("search.trials.os.fsync", full)
+    monkeypatch.setattr("archspace.atomic_file.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_parquet_atomic(sample_run.trials.head(1), path)
     assert path.read_bytes() == before

@@ -21,8 +21,8 @@ def load(path: Path, *overrides: str) -> RunConfig:
 def test_all_six_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
-        "digits",
         "digits-quick",
+        "digits",
         "image-folder",
         "nasbench201-table",
         "shapes",
