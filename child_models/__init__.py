@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from child_models.layer_rules import UnbuildableNetwork, WeightMismatch, weight_shapes
     from child_models.module import ChildModule, build_module
     from child_models.onnx_graph import build_onnx, onnx_output_names
+    from child_models.scoring import evaluate_network
     from child_models.training import (
         NonFiniteTraining,
         TrainedNetwork,
-        evaluate_network,
         train_child,
     )
     from child_models.training_config import TrainingConfig
@@ -81,10 +81,10 @@ _NAMES_BY_FILE = {
         "build_onnx",
         "onnx_output_names",
     ),
+    "scoring": ("evaluate_network",),
     "training": (
         "NonFiniteTraining",
         "TrainedNetwork",
-        "evaluate_network",
         "train_child",
     ),
     "training_config": ("TrainingConfig",),

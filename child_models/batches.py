@@ -35,7 +35,7 @@ class TrainingBatches:
         self.steps = -(-self.size // batch_size)
         """Batches an epoch."""
         self._augmenter = Augmenter(dataset.train.images, augmentation)
-        self._labels = torch.from_numpy(dataset.train.labels)
+        self._labels = torch.tensor(dataset.train.labels)  # a copy: Ray's arrays are read-only
         scale, shift = dataset.scale_and_shift(dataset.train.images.dtype)
         self._scale, self._shift = torch.from_numpy(scale), torch.from_numpy(shift)
         self._channels_last = channels_last

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 from archspace import Network
 from child_models.batches import TrainingBatches
 from child_models.counts import layer_counts
-from child_models.datasets.base import Dataset, Split
+from child_models.datasets.base import Dataset
 from child_models.exits import ExitChoice, choose_thresholds
-from child_models.layer_rules import check_weights
 from child_models.module import ChildModule, build_module
 from child_models.precision import chosen_precision
+from child_models.scoring import evaluate_network, to_channels_last
 from child_models.training_config import TrainingConfig
 
 OnStep = Callable[[int, int], None]
@@ -103,36 +102,6 @@ def train_child(
         losses=losses,
         precision=precision,
     )
-
-
-def evaluate_network(
-    network: Network,
-    weights: Mapping[str, NDArray[Any]],
-    split: Split,
-    dataset: Dataset,
-    *,
-    batch_size: int = 250,
-) -> list[NDArray[np.float32]]:
-    """Logits of every head for every image of `split`, in float32, BatchNorm with its running statistics.
-
-    Args:
-        weights: as in `TrainedNetwork`.
-        dataset: whose normalisation the network was trained with.
-
-    Returns:
-        One (samples, num_classes) array a head, in the order of `network.heads`.
-
-    Raises:
-        WeightMismatch: weights of another network.
-    """
-    module = _loaded_module(network, weights)
-    chunks = []
-    with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            images = dataset.normalise(split.images[start : start + batch_size])
-            x = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
-            chunks.append([logits.numpy() for logits in module(x)])
-    return [np.concatenate(head) for head in zip(*chunks, strict=True)]
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
@@ -220,24 +189,9 @@ def _new_module(network: Network, seed: int, channels_last: bool) -> ChildModule
         torch.default_generator.manual_seed(seed)
         module = build_module(network)
     if channels_last:
-        _to_channels_last(module)
+        to_channels_last(module)
         _keep_gradients_channels_last(module)
     return module.train()
-
-
-def _loaded_module(network: Network, weights: Mapping[str, NDArray[Any]]) -> ChildModule:
-    check_weights(network, weights)
-    with torch.random.fork_rng(devices=[]):
-        module = build_module(network)
-    state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    # BatchNorm's step counters are not among the weights, and inference does not use them
-    module.load_state_dict(state, strict=False)
-    _to_channels_last(module)
-    return module.eval()
-
-
-def _to_channels_last(module: ChildModule) -> None:
-    nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _keep_gradients_channels_last(module: ChildModule) -> None:

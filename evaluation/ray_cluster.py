@@ -46,7 +46,9 @@ class ChildWorker:
     def __init__(
         self, name: str, dataset: Dataset, training: TrainingConfig, limits: ChildLimits
     ) -> None:
-        import child_models.training  # noqa: F401  loads torch now, while others still start
+        # now, while others still start; the first optimiser of a process would load dynamo, for seconds
+
+        import child_models.training  # noqa: F401
 
         # Ray gives arrays that are read-only; nobody here writes into them
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")

@@ -81,6 +81,7 @@ def _search_with(
         space=parts.space,
         bounds=parts.bounds,
         seed=parts.seed,
+        objective=parts.objective,
         checkpoint_dir=parts.run_dir / "checkpoints" / session.name,
     )
     started = time.monotonic()

@@ -149,10 +149,15 @@ def _check_split(where: str, split: Split, num_classes: int) -> None:
             f"{where}: label {labels[position]} of image {position} is out of range; "
             f"expected 0 to {num_classes - 1}"
         )
-    # a sum is enough to see NaN or infinity, and needs no array of flags
-    if images.dtype != np.uint8 and not np.isfinite(images.sum(dtype=np.float64)):
+    if images.dtype != np.uint8 and not _is_finite(images):
         bad = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
         raise DataError(f"{where}: image {bad} holds NaN or infinity; remove or repair it")
+
+
+def _is_finite(images: Images) -> bool:
+    """A sum is enough to see NaN or infinity, and needs no array of flags."""
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        return bool(np.isfinite(images.sum(dtype=np.float64)))
 
 
 def _check_alike(where: str, images: Images, train: Images) -> None:

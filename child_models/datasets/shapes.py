@@ -4,7 +4,11 @@
 fine texture and coarse outline at once, so kernel sizes, depth and width all matter; plain shapes are a way in.
 Nuisance, drawn anew for each picture: place, size, rotation, squeeze, colours, period, direction and contrast of the
 texture, a ground with a gradient and a weak texture of its own, up to two occluding bars, brightness, noise.
-The classes look the same mirrored, so flipping keeps the label. The ranges below set how hard it is.
+The classes look the same mirrored, so flipping keeps the label.
+
+The ranges below set how hard it is. Validation accuracy of six random networks of 5 to 18 thousand parameters (stem
+stride 2, stages of 24, 48 and 64 channels) with the default sizes and training settings: 32-51 % after 4 epochs,
+34-80 % after 8, 46-95 % after 24; chance is 7 %.
 """
 
 from __future__ import annotations
@@ -22,17 +26,17 @@ SIZE = 32
 SHAPES = ("disc", "ring", "triangle", "cross", "star")
 TEXTURES = ("plain", "stripes", "checks")
 CLASS_NAMES = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
-RADIUS = (8.0, 13.0)
+RADIUS = (8.5, 13.0)
 """Of the shape, pixels."""
 PERIOD = (4.5, 7.5)
 """Of stripes and checks, pixels."""
-DARK = (0.35, 0.8)
+DARK = (0.35, 0.75)
 """Darker tone of a texture, share of the lighter one: at 1 nothing would be seen of it."""
-GROUND_TEXTURE = (0.0, 0.2)
+GROUND_TEXTURE = (0.0, 0.15)
 """Contrast of the ground's own texture."""
 NOISE = (0.0, 0.1)
 """Standard deviation of each pixel's noise; 1 is white."""
-BAR_SHARE = 0.25
+BAR_SHARE = 0.2
 """Chance of each of two occluding bars."""
 _TINT = 0.15
 _CHUNK = 250  # pictures drawn at once: small enough for the processor's cache

@@ -51,7 +51,6 @@ profile:
 #   latency_ms: {limit_hint}
 
 training:
-  learning_rate: 0.005
   batch_size: 64
 schedule:
   search_epochs: {search_epochs}          # each child of the search

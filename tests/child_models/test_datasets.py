@@ -120,6 +120,11 @@ IMAGES = np.zeros((2, 1, 2, 2), dtype=np.uint8)
         (IMAGES, [0], "2 images but 1 labels"),
         (IMAGES[:0], [], "no images"),
         (np.full((2, 1, 2, 2), np.nan, dtype=np.float32), [0, 1], "image 0 holds NaN"),
+        (
+            np.array([0, 0, np.inf, -np.inf], dtype=np.float32).reshape(2, 1, 1, 2),
+            [0, 1],
+            "image 1 holds NaN or infinity",
+        ),
     ],
 )
 def test_faults_are_refused(images: np.ndarray, labels: list[int], says: str) -> None:

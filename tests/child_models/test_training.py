@@ -189,6 +189,14 @@ def test_batches_hold_each_image_once_and_normalised(digits: Dataset) -> None:
     assert again != [labels.tolist() for _, labels in first]
 
 
+def test_read_only_arrays_are_enough(digits: Dataset, residual_network: Network) -> None:
+    few = _some_digits(digits, 100)
+    for split in (few.train, few.validation):
+        split.images.flags.writeable = split.labels.flags.writeable = False
+    trained = train_child(residual_network, few, CONFIG, epochs=1, seed=0)
+    assert trained.epochs_run == 1
+
+
 @given(total=st.integers(1, 500), warmup=st.floats(0, 0.99))
 def test_learning_rate_rises_then_falls(total: int, warmup: float) -> None:
     factors = [learning_rate_factor(step, total, warmup) for step in range(total)]
