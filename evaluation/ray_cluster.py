@@ -46,7 +46,9 @@ class ChildWorker:
     def __init__(
         self, name: str, dataset: Dataset, training: TrainingConfig, limits: ChildLimits
     ) -> None:
-        # now, while others still start; the first optimiser of a process would load dynamo, for seconds
+        # torch is loaded now, while others still start; dynamo too, which a process's first optimiser would
+        # otherwise load, for seconds
+        import torch._dynamo  # noqa: F401
 
         import child_models.training  # noqa: F401
 
