@@ -295,3 +295,41 @@ def test_unreachable_clusters_are_explained_in_time(
         with pytest.raises(EvaluatorUnavailable, match="not a Ray head node"):
             evaluator.warm_up()
         assert time.monotonic() - started < 25
+
+
+@pytest.mark.ray
+def test_a_cluster_that_runs_already_is_joined_and_left_running(
+    make_evaluator: Callable[..., RayEvaluator],
+    tasks: Callable[[int, Fidelity], list[ChildTask]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN" not in os.environ:  # one that this process has used already must stay
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    folder = _SessionFolder()
+    ray_cli = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    where = ["--node-ip-address=127.0.0.1", f"--temp-dir={folder.path}"]
+    with (tmp_path / "log").open("w") as log:
+        head = subprocess.Popen([*ray_cli, *options, *where], stdout=log, stderr=log)
+    try:
+        _wait_for(lambda: "Ray runtime started" in (tmp_path / "log").read_text())
+        evaluator = make_evaluator(workers=None, address=f"127.0.0.1:{port}")
+        results = _bare(evaluator.evaluate(tasks(3, SHORT)))
+        assert all(result.failure is None for result in results)
+        assert len(evaluator.status()) == 2
+        assert not evaluator.multi_node
+        evaluator.close()
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()  # it still runs
+    finally:
+        processes = psutil.Process(head.pid).children(recursive=True)
+        head.kill()
+        head.wait()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=20)
+        folder.remove()

@@ -191,7 +191,7 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
         (["init", "--data", "nowhere"], 3, "no data"),
         (["compare", "nowhere"], 3, "no run"),
         (["dashboard", "--results", "nowhere"], 3, "optuna.db"),
-        (["search"], 2, "CONFIG"),
+        (["search"], 2, "Missing argument"),
     ],
 )
 def test_faults_have_their_exit_code(
