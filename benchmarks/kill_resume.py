@@ -2,9 +2,9 @@
 
     python benchmarks/kill_resume.py configs/digits-quick.yaml --kills 10
 
-Runs the search once undisturbed, then again with the same device file while killing it at random moments spread
-over the undisturbed run's time, and resuming it. Compares the trial tables and every exported file except
-``measurements.json`` (measured times differ from run to run by nature).
+Runs the search twice undisturbed with one device file; then, as often as asked, starts it anew, kills it with its
+workers at a random moment of its time, and resumes it. Compares each trial table, and every exported file except
+``measurements.json`` (measured times differ from run to run by nature), with the undisturbed run's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import argparse
 import hashlib
 import os
 import random
-import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -32,47 +32,80 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--work", type=Path, help="keep the runs here")
     arguments = parser.parse_args()
-    work = arguments.work or Path(tempfile.mkdtemp(prefix="netlathe-kill-"))
-    work.mkdir(parents=True, exist_ok=True)
-    whole, killed = work / "whole", work / "killed"
+    config = str(arguments.config)
+    with tempfile.TemporaryDirectory(prefix="netlathe-kill-") as folder:
+        work = Path(folder)
+        whole, device = work / "first", work / "first" / "device.json"
+        run(["search", config, "--out", str(whole)])
+        started = time.monotonic()
+        run(["search", config, "--out", str(work / "second"), "--device-file", str(device)])
+        seconds = time.monotonic() - started
+        print(
+            f"undisturbed: {seconds:.0f} s; twice the same: {verdict(whole, work / 'second')}",
+            flush=True,
+        )
+        moments = random.Random(arguments.seed)
+        verdicts = []
+        for number in range(1, arguments.kills + 1):
+            killed, after = work / f"kill-{number}", moments.uniform(0.3, seconds)
+            run_and_kill(
+                ["search", config, "--out", str(killed), "--device-file", str(device)], after
+            )
+            phase = reached(killed)
+            if phase == "no folder yet":
+                run(["search", config, "--out", str(killed), "--device-file", str(device)])
+            else:
+                run(["resume", str(killed)])
+            verdicts.append(verdict(whole, killed))
+            print(f"kill {number} after {after:.1f} s ({phase}): {verdicts[-1]}", flush=True)
+    equal = sum(v == "equal" for v in verdicts)
+    print(f"{equal} of {arguments.kills} equal to the undisturbed run")
+    sys.exit(0 if equal == arguments.kills else 1)
 
-    started = time.monotonic()
-    subprocess.run([*NETLATHE, "search", str(arguments.config), "--out", str(whole)], check=True)
-    seconds = time.monotonic() - started
-    print(f"undisturbed: {seconds:.0f} s")
 
-    device = str(whole / "device.json")
-    first = ["search", str(arguments.config), "--out", str(killed), "--device-file", device]
-    moments = random.Random(arguments.seed)
-    kills = 0
-    while kills < arguments.kills:
-        command = ["resume", str(killed)] if (killed / "run.yaml").exists() else first
-        after = moments.uniform(0.5, max(2.0, 2 * seconds / arguments.kills))
-        ended = run_and_kill(command, after)
-        kills += 1
-        print(f"kill {kills}: after {after:.1f} s{' (had ended already)' if ended else ''}")
-    subprocess.run([*NETLATHE, "resume", str(killed)], check=True)
-
-    same_trials = trials(whole).equals(trials(killed))
-    different = [name for name, same in compare_exports(whole, killed).items() if not same]
-    print(f"trial tables equal: {same_trials}; export files that differ: {different or 'none'}")
-    if arguments.work is None:
-        shutil.rmtree(work)
-    sys.exit(0 if same_trials and not different else 1)
+def run(arguments: list[str]) -> None:
+    """A verb, undisturbed; its talk is shown only if it fails."""
+    done = subprocess.run([*NETLATHE, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"netlathe {' '.join(arguments)} failed:\n{done.stderr}")
 
 
-def run_and_kill(command: list[str], after: float) -> bool:
-    """Start, wait, kill the whole process group with SIGKILL. True if it had ended by itself."""
-    process = subprocess.Popen([*NETLATHE, *command], start_new_session=True)
+def reached(folder: Path) -> str:
+    """How far a killed run had come."""
+    if not (folder / "run.yaml").is_file():
+        return "no folder yet"
+    if (folder / "summary.json").is_file():
+        return "ended"
+    if not (folder / "ledger.db").is_file():
+        return "starting"
+    with sqlite3.connect(folder / "ledger.db") as database:
+        (count,) = database.execute("SELECT count(*) FROM proposals").fetchone()
+    finals = len(list((folder / "finals").glob("*.safetensors")))
+    return f"{count} proposals, {finals} finals"
+
+
+def verdict(one: Path, other: Path) -> str:
+    """ "equal", or what differs."""
+    different = [name for name, same in compare_exports(one, other).items() if not same]
+    if not trials(one).equals(trials(other)):
+        different.insert(0, "trials.parquet")
+    return f"DIFFERENT: {', '.join(different)}" if different else "equal"
+
+
+def run_and_kill(arguments: list[str], after: float) -> None:
+    """Start, wait, and kill the process with all of its process group."""
+    process = subprocess.Popen(
+        [*NETLATHE, *arguments],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         process.wait(timeout=after)
-        return True
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return False
 
 
 def trials(run: Path) -> pd.DataFrame:

@@ -117,7 +117,7 @@ def summarise(
         utilisation=clock.utilisation(len(parts.evaluator.status())) if parts.dataset else None,
         seconds={name: round(value, 3) for name, value in seconds.items() if name != BUSY},
         paths={
-            "export": BEST_DIR,
+            **({"export": BEST_DIR} if pick_rows else {}),
             "report": REPORT_FILE,
             "trials": TRIALS_FILE,
             "pareto": PARETO_FILE,

@@ -45,8 +45,6 @@ def print_summary(run_dir: Path, summary: RunSummary) -> None:
         spent += f"; workers trained {100 * summary.utilisation:.0f} % of the search's core time"
     lines.append(spent)
     lines += [f"{name:8} {run_dir / path}" for name, path in summary.paths.items()]
-    if not summary.picks:
-        lines.append("no network to export: every child failed or broke a limit")
     print_lines(*lines)
 
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import Evaluation, Evaluator
-from latency_models import LatencyModelError
+from evaluation import Evaluation, EvaluationError, Evaluator
 from search import (
     ParetoArchive,
     Phase,
@@ -24,7 +23,7 @@ from search import (
     run_search,
 )
 from service.config_file import validate
-from service.errors import NotFoundError, UsageError
+from service.errors import NetlatheError, NotFoundError, UsageError
 from service.output import print_json, print_lines, talk
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
 from service.result_tables import print_summary
@@ -77,16 +76,25 @@ def carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> 
     config = validate(RunConfig, file.config, source)
     if not fresh and folder.summary.is_file():
         talk.print("this run has ended already")
-        show(folder, read_summary(folder.path), as_json=as_json)
+        summary = read_summary(folder.path)
+        show(folder, summary, as_json=as_json)
+        _check_result(folder, summary)
         return
     progress = RunProgress()
     with _log_file(folder), ProgressDisplay(progress):
         problem = _prepare(folder, config, progress)
         frozen = freeze(problem, file.frozen)
         write_run_file(folder, file.config, file.seed, frozen)
-        with open_parts(folder, problem, file.seed, frozen) as parts:
-            summary = run_search(_listening(parts, progress))
+        try:
+            with open_parts(folder, problem, file.seed, frozen) as parts:
+                summary = run_search(_listening(parts, progress))
+        except EvaluationError as error:
+            raise NetlatheError(
+                f"{error}\nnothing that was paid for is lost; when that is mended: "
+                f"netlathe resume {folder.path}"
+            ) from error
     show(folder, summary, as_json=as_json)
+    _check_result(folder, summary)
 
 
 def export_from_run(run: Path, pick: str, to: Path) -> tuple[Path, str]:
@@ -118,6 +126,14 @@ def show(folder: RunFolder, summary: RunSummary, *, as_json: bool) -> None:
     print_summary(folder.path, summary)
 
 
+def _check_result(folder: RunFolder, summary: RunSummary) -> None:
+    if not summary.picks:
+        raise NetlatheError(
+            "no network to export: every child failed or broke a limit; the reasons are in "
+            f"{folder.path / summary.paths['trials']}"
+        )
+
+
 def _prepare(folder: RunFolder, config: RunConfig, progress: RunProgress) -> Problem:
     progress.phase = "preparing"
 
@@ -129,7 +145,9 @@ def _prepare(folder: RunFolder, config: RunConfig, progress: RunProgress) -> Pro
         problem = make_problem(
             config, folder.device_file, on_progress=on_progress, save_to=folder.device_file
         )
-    except LatencyModelError as error:
+    except (
+        ValueError
+    ) as error:  # unusable data, an impossible space, a device that cannot be modelled
         raise UsageError(str(error)) from error
     check_targets(problem)
     if problem.device_file is not None:
