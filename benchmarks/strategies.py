@@ -71,6 +71,8 @@ def print_picks(summaries: list) -> None:  # type: ignore[type-arg]
     """Test accuracy after the full schedule, and how far the latency prediction was off."""
     print("pick      test accuracy %   measured ms        |predicted / measured − 1| (no exit)")
     for i, pick in enumerate(summaries[0].picks):
+        if pick.test_accuracy is None:
+            continue  # a run over a table trains nothing
         picks = [summary.picks[i] for summary in summaries]
         errors = [
             abs(p.latency_worst_predicted.value / p.latency_worst_measured.value - 1) for p in picks
