@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
+from stable_baselines3.common.logger import Logger
 
 from archspace import Choices
 from envs import ArchitectureVecEnv, CostBounds
@@ -99,7 +100,7 @@ class PPOSearch(Strategy):
     def _model(self, env: ArchitectureVecEnv) -> MaskablePPO:
         config = self._config
         rollout = config.num_envs * config.episodes * self._length
-        return MaskablePPO(
+        model = MaskablePPO(
             "MlpPolicy",
             env,
             learning_rate=lambda _: _between(
@@ -118,6 +119,9 @@ class PPOSearch(Strategy):
             seed=self.seed % 2**32,
             device="cpu",
         )
+        # its own would make a folder in the temporary directory at every `learn`
+        model.set_logger(Logger(folder=None, output_formats=[]))
+        return model
 
     def _resume(self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv) -> None:
         self._scaler = RewardScaler(self._config.reward_scaling)
