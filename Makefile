@@ -35,7 +35,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/child_training.py
-	$(BIN)/python benchmarks/cost_model.py
+	$(BIN)/python benchmarks/cost_model.py configs/digits.yaml configs/shapes.yaml
 	$(BIN)/python benchmarks/search_overhead.py
 
 clean:
