@@ -19,7 +19,7 @@ from evaluation.evaluator import EvaluationError, TrainedChild
 from evaluation.results import ChildResult, ChildTask, FailureReason
 
 if TYPE_CHECKING:
-    from child_models import Dataset, TrainingConfig
+    from child_models import Dataset, TrainedNetwork, TrainingConfig
 
 _log = logging.getLogger(__name__)
 
@@ -60,19 +60,10 @@ def run_child(
     task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
 ) -> ChildResult:
     """Train the child and measure its validation accuracy. Never raises for what the child does."""
-    from child_models import train_child
-
     started = time.monotonic()
     try:
         with one_thread():
-            trained = train_child(
-                _network(task),
-                dataset,
-                config,
-                epochs=task.fidelity.epochs,
-                seed=task.seed,
-                on_step=_Watch(limits),
-            )
+            trained = _train(task, dataset, config, limits)
     except Exception as error:  # whatever a child does must not end the search
         reason, message = failure_of(error)
         if reason is FailureReason.CRASH:
@@ -86,16 +77,7 @@ def run_child(
         )
     finally:
         gc.collect()  # a module and its optimiser hold each other
-    choice = trained.exit_choice
-    return ChildResult(
-        digest=task.architecture.digest,
-        accuracy=choice.accuracy,
-        accuracy_no_exit=choice.accuracy_no_exit,
-        exit_thresholds=choice.thresholds,
-        exit_shares=choice.shares,
-        train_seconds=time.monotonic() - started,
-        worker=worker,
-    )
+    return _result(task, trained, started, worker)
 
 
 def run_final(
@@ -106,19 +88,12 @@ def run_final(
     Raises:
         EvaluationError: it failed; there is nothing to export then.
     """
-    from child_models import apply_exits, evaluate_network, train_child
+    from child_models import apply_exits, evaluate_network
 
     started = time.monotonic()
     try:
         with one_thread():
-            trained = train_child(
-                _network(task),
-                dataset,
-                config,
-                epochs=task.fidelity.epochs,
-                seed=task.seed,
-                on_step=_Watch(limits),
-            )
+            trained = _train(task, dataset, config, limits)
             logits = evaluate_network(_network(task), trained.weights, dataset.test, dataset)
     except Exception as error:
         reason, message = failure_of(error)
@@ -127,23 +102,42 @@ def run_final(
         ) from error
     finally:
         gc.collect()
-    choice = trained.exit_choice
     labels = dataset.test.labels
-    predictions, _ = apply_exits(logits, choice.thresholds)
+    predictions, _ = apply_exits(logits, trained.exit_choice.thresholds)
     return TrainedChild(
-        result=ChildResult(
-            digest=task.architecture.digest,
-            accuracy=choice.accuracy,
-            accuracy_no_exit=choice.accuracy_no_exit,
-            exit_thresholds=choice.thresholds,
-            exit_shares=choice.shares,
-            train_seconds=time.monotonic() - started,
-            worker=worker,
-        ),
+        result=_result(task, trained, started, worker),
         test_accuracy=float((predictions == labels).mean()),
         test_accuracy_no_exit=float((logits[-1].argmax(axis=1) == labels).mean()),
         test_size=len(labels),
         weights=trained.weights,
+    )
+
+
+def _train(
+    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits
+) -> TrainedNetwork:
+    from child_models import train_child
+
+    return train_child(
+        _network(task),
+        dataset,
+        config,
+        epochs=task.fidelity.epochs,
+        seed=task.seed,
+        on_step=_Watch(limits),
+    )
+
+
+def _result(task: ChildTask, trained: TrainedNetwork, started: float, worker: str) -> ChildResult:
+    choice = trained.exit_choice
+    return ChildResult(
+        digest=task.architecture.digest,
+        accuracy=choice.accuracy,
+        accuracy_no_exit=choice.accuracy_no_exit,
+        exit_thresholds=choice.thresholds,
+        exit_shares=choice.shares,
+        train_seconds=time.monotonic() - started,
+        worker=worker,
     )
 
 

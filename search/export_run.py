@@ -18,7 +18,6 @@ from search.finals import (
     within_limits,
 )
 from search.parts import RunParts
-from search.sessions import open_session
 from search.summary import read_summary
 
 
@@ -121,9 +120,8 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
     Raises:
         LookupError: no such network in this run; the message says which names there are.
     """
-    session = open_session(parts, parts.search.strategy)
-    history = parts.ledger.evaluations(session.name)
     summary = read_summary(parts.run_dir)
+    history = parts.ledger.evaluations(summary.session)
     by_name = {each.pick: each.digest for each in summary.picks}
     digest = by_name.get(pick, pick)
     found = next((e for e in history if e.ok and e.architecture.digest == digest), None)

@@ -39,7 +39,6 @@ class RunProgress:
     done: float = 0.0
     budget: float = 0.0
     best_accuracy: float | None = None
-    best_reward: float | None = None
     pareto_size: int = 0
     failed: int = 0
     rejected: int = 0
@@ -52,7 +51,7 @@ class RunProgress:
         """A strategy starts: counters go back to nothing."""
         self.session, self.budget = name, budget
         self.done = self.new_since_start = 0.0
-        self.best_accuracy = self.best_reward = None
+        self.best_accuracy = None
         self.pareto_size = self.failed = self.rejected = 0
         self.session_started = time.monotonic()
 
