@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from archspace import Network
-from evaluation.evaluator import EvaluationError, TrainedChild
+from evaluation.evaluator import TrainedChild
 from evaluation.results import ChildResult, ChildTask, FailureReason
 
 if TYPE_CHECKING:
@@ -65,16 +65,7 @@ def run_child(
         with one_thread():
             trained = _train(task, dataset, config, limits)
     except Exception as error:  # whatever a child does must not end the search
-        reason, message = failure_of(error)
-        if reason is FailureReason.CRASH:
-            _log.warning("child %s crashed", task.architecture.digest, exc_info=True)
-        return ChildResult(
-            digest=task.architecture.digest,
-            failure=reason,
-            message=message,
-            train_seconds=time.monotonic() - started,
-            worker=worker,
-        )
+        return _failed(task, error, started, worker)
     finally:
         gc.collect()  # a module and its optimiser hold each other
     return _result(task, trained, started, worker)
@@ -82,12 +73,8 @@ def run_child(
 
 def run_final(
     task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
-) -> TrainedChild:
-    """Train the child at its fidelity, then test it, once.
-
-    Raises:
-        EvaluationError: it failed; there is nothing to export then.
-    """
+) -> TrainedChild | ChildResult:
+    """Train the child at its fidelity, then test it, once. One that fails is a result with the reason."""
     from child_models import apply_exits, evaluate_network
 
     started = time.monotonic()
@@ -96,10 +83,7 @@ def run_final(
             trained = _train(task, dataset, config, limits)
             logits = evaluate_network(_network(task), trained.weights, dataset.test, dataset)
     except Exception as error:
-        reason, message = failure_of(error)
-        raise EvaluationError(
-            f"final training of {task.architecture.label} failed: {reason}: {message}"
-        ) from error
+        return _failed(task, error, started, worker)
     finally:
         gc.collect()
     labels = dataset.test.labels
@@ -136,6 +120,19 @@ def _result(task: ChildTask, trained: TrainedNetwork, started: float, worker: st
         accuracy_no_exit=choice.accuracy_no_exit,
         exit_thresholds=choice.thresholds,
         exit_shares=choice.shares,
+        train_seconds=time.monotonic() - started,
+        worker=worker,
+    )
+
+
+def _failed(task: ChildTask, error: Exception, started: float, worker: str) -> ChildResult:
+    reason, message = failure_of(error)
+    if reason is FailureReason.CRASH:
+        _log.warning("child %s crashed", task.architecture.digest, exc_info=error)
+    return ChildResult(
+        digest=task.architecture.digest,
+        failure=reason,
+        message=message,
         train_seconds=time.monotonic() - started,
         worker=worker,
     )

@@ -89,10 +89,12 @@ class Evaluator(ABC):
         """Yield (index into `tasks`, result) as children finish, each index once, in any order."""
 
     @abstractmethod
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         """Train at each task's fidelity, then test. Raises NotSupported where there is nothing to train.
 
-        A child that fails raises EvaluationError: at this point there is no result without it.
+        Yields as `evaluate` does; a child that failed is a `ChildResult` with the reason.
         """
 
     def warm_up(self) -> None:

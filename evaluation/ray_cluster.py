@@ -66,7 +66,7 @@ class ChildWorker:
         with memory_ceiling(self._limits.memory_mb):
             return run_child(task, self._dataset, self._training, self._limits, self._name)
 
-    def final(self, task: ChildTask) -> TrainedChild:
+    def final(self, task: ChildTask) -> TrainedChild | ChildResult:
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         with memory_ceiling(self._limits.memory_mb):
             return run_final(task, self._dataset, self._training, limits, self._name)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from child_models import count_macs
 from evaluation.child_runner import ChildLimits, result_key
 from evaluation.evaluator import (
-    EvaluationError,
     Evaluator,
     EvaluatorUnavailable,
     TrainedChild,
@@ -88,22 +87,13 @@ class RayEvaluator(Evaluator):
 
     def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
         for index, outcome in self._run("child", tasks):
-            if isinstance(outcome, ChildResult):
-                yield index, outcome
-            else:
-                yield index, _failed(tasks[index], FailureReason.CRASH, str(outcome))
+            assert isinstance(outcome, ChildResult)
+            yield index, outcome
 
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
-        for index, outcome in self._run("final", tasks):
-            if isinstance(outcome, TrainedChild):
-                yield index, outcome
-            elif isinstance(outcome, ChildResult):
-                label = tasks[index].architecture.label
-                raise EvaluationError(
-                    f"final training of {label} failed: {outcome.failure}: {outcome.message}"
-                )
-            else:
-                raise EvaluationError(str(outcome)) from outcome
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
+        yield from self._run("final", tasks)
 
     def status(self) -> tuple[WorkerStatus, ...]:
         now = time.monotonic()
@@ -139,7 +129,7 @@ class RayEvaluator(Evaluator):
 
     def _run(
         self, job: Job, tasks: Sequence[ChildTask]
-    ) -> Iterator[tuple[int, ChildResult | TrainedChild | Exception]]:
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         """Yield what came of each task, as it comes; longest first, so that no long one is left for the end."""
         self.warm_up()
         waiting = deque(sorted(range(len(tasks)), key=lambda i: (-_work(tasks[i]), i)))
@@ -150,7 +140,7 @@ class RayEvaluator(Evaluator):
             while left:
                 self._give_out(job, tasks, waiting)
                 for worker in self._answered():
-                    index, outcome = worker.index, self._outcome(worker)
+                    index, outcome = worker.index, self._outcome(worker, tasks)
                     if index is None:
                         continue
                     if outcome is None:
@@ -192,9 +182,12 @@ class RayEvaluator(Evaluator):
         ready = self._started().wait(list(by_reply), POLL_S)
         return [by_reply[reply] for reply in ready]
 
-    def _outcome(self, worker: _Worker) -> ChildResult | TrainedChild | Exception | None:
-        """A worker's reply; an exception of the child's own; None where the worker was lost, or just became ready."""
-        was_starting = worker.index is None
+    def _outcome(
+        self, worker: _Worker, tasks: Sequence[ChildTask]
+    ) -> TrainedChild | ChildResult | None:
+        """A worker's reply; None where the worker was lost, or just became ready."""
+        index = worker.index
+        was_starting = index is None
         try:
             value = self._started().get(worker.waits_for)
         except WorkerLost as error:
@@ -205,7 +198,7 @@ class RayEvaluator(Evaluator):
             return None
         except Exception as error:  # raised by the child's own code
             worker.end()
-            return error
+            return None if index is None else _failed(tasks[index], FailureReason.CRASH, str(error))
         worker.end()
         if was_starting:
             self._failed_starts = 0

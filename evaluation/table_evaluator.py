@@ -65,7 +65,9 @@ class TableEvaluator(Evaluator):
             digest=digest, accuracy=accuracy, accuracy_no_exit=accuracy, worker="table"
         )
 
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         raise NotSupported(
             "a table of measured results cannot train a network; train it with evaluator.kind ray"
         )

@@ -49,7 +49,9 @@ class TrainingEvaluator(Evaluator):
             self._doing = ("idle", time.monotonic())
             yield index, result
 
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         for index, task in enumerate(tasks):
             self._doing = (f"final training of {task.architecture.digest}", time.monotonic())

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from archspace import ArchitectureDocument
 from deploy import AccuracyFigure, CostFigure, ExportInfo, export_architecture
-from evaluation import Evaluation
+from evaluation import ChildResult, Evaluation
 from latency_models import Cost
 from search.finals import (
     Final,
+    failure_text,
     make_final,
     measure_front,
     standard_error,
@@ -136,9 +137,12 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
     measured = measure_front(parts, [found])
     if not within_limits(parts, measured[digest]):
         raise LookupError(f"{digest} breaks a limit of this run as measured; it is not exported")
-    trained = train_finals(parts, [found])
+    trained = train_finals(parts, [found])[digest]
+    if isinstance(trained, ChildResult):
+        raise LookupError(f"{digest} cannot be exported: {failure_text(trained)}")
+    after_test = digest not in by_name.values()
     final = make_final(
-        parts, pick, found, trained, measured, picked_after_test=digest not in by_name.values()
+        parts, pick, found, {digest: trained}, measured, picked_after_test=after_test
     )
     export_final(parts, final, directory)
     return digest

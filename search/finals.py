@@ -19,6 +19,8 @@ from evaluation import (
     ChildResult,
     ChildTask,
     Evaluation,
+    EvaluatorUnavailable,
+    FailureReason,
     TrainedChild,
     Weights,
     child_seed,
@@ -29,6 +31,9 @@ from search.pareto import pareto_front, picks
 from search.parts import Phase, RunParts
 
 _log = logging.getLogger(__name__)
+
+FAILED_FINALS = 9
+"""Networks of one run that may fail the full training before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,26 +146,70 @@ def final_task(parts: RunParts, evaluation: Evaluation) -> ChildTask:
     )
 
 
-def train_finals(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str, TrainedChild]:
-    """Each architecture trained at the full schedule and tested, by digest; done ones are read back."""
-    unique = {e.architecture.digest: e for e in evaluations}
+def train_picks(
+    parts: RunParts, history: Sequence[Evaluation]
+) -> tuple[dict[str, Evaluation], dict[str, TrainedChild], dict[str, PrefixCosts]]:
+    """Picks by name, trained at the full schedule and tested; and all measurements made for them.
+
+    A network that fails its full training is taken out and the picks are fixed again, on validation as before.
+    After `FAILED_FINALS` of them there are no picks: the schedule is at fault then, not the networks.
+    """
+    failed: set[str] = set()
     trained: dict[str, TrainedChild] = {}
+    while True:
+        left = [e for e in history if e.architecture.digest not in failed]
+        chosen, measured = choose(parts, left)
+        for digest, outcome in train_finals(parts, tuple(chosen.values())).items():
+            if isinstance(outcome, TrainedChild):
+                trained[digest] = outcome
+            else:
+                _log.warning("%s is no pick: %s", digest, failure_text(outcome))
+                failed.add(digest)
+        if all(e.architecture.digest in trained for e in chosen.values()):
+            return chosen, trained, measured
+        if len(failed) >= FAILED_FINALS:
+            _log.warning("%d networks failed the full training; look at `training`", len(failed))
+            return {}, trained, measured
+
+
+def train_finals(
+    parts: RunParts, evaluations: Sequence[Evaluation]
+) -> dict[str, TrainedChild | ChildResult]:
+    """What came of each architecture at the full schedule, by digest; done ones are read back.
+
+    A child that failed is a `ChildResult` with the reason, and is not tried again: it would fail again.
+
+    Raises:
+        EvaluatorUnavailable: the workers of a child were lost again and again.
+    """
+    unique = {e.architecture.digest: e for e in evaluations}
+    outcomes: dict[str, TrainedChild | ChildResult] = {}
     for digest in unique:
         record = parts.ledger.get_record(_final_name(digest))
         path = weights_path(parts.run_dir, digest)
-        if record is not None and path.is_file():
-            trained[digest] = _trained_from_record(record, load_file(path))
-    tasks = [final_task(parts, e) for digest, e in unique.items() if digest not in trained]
+        if record is not None and "failure" in record:
+            outcomes[digest] = ChildResult(**record | {"failure": FailureReason(record["failure"])})
+        elif record is not None and path.is_file():
+            outcomes[digest] = _trained_from_record(record, load_file(path))
+    tasks = [final_task(parts, e) for digest, e in unique.items() if digest not in outcomes]
     if tasks:
         parts.on_phase(
             Phase("finals", f"{len(tasks)} networks at {parts.schedule.final_epochs} epochs")
         )
-    for index, child in parts.evaluator.train_final(tasks) if tasks else ():
+    for index, outcome in parts.evaluator.train_final(tasks) if tasks else ():
         digest = tasks[index].architecture.digest
-        _save_weights(weights_path(parts.run_dir, digest), child.weights)
-        parts.ledger.put_record(_final_name(digest), _trained_to_record(child))
-        trained[digest] = child
-    return trained
+        if isinstance(outcome, TrainedChild):
+            _save_weights(weights_path(parts.run_dir, digest), outcome.weights)
+            parts.ledger.put_record(_final_name(digest), _trained_to_record(outcome))
+        else:
+            parts.ledger.put_record(_final_name(digest), _failure_to_record(outcome))
+        outcomes[digest] = outcome
+    return outcomes
+
+
+def failure_text(result: ChildResult) -> str:
+    """Why a full training failed, in a few words."""
+    return f"its full training failed: {result.failure}: {result.message}"
 
 
 def make_final(
@@ -221,6 +270,18 @@ def _trained_to_record(child: TrainedChild) -> dict[str, Any]:
     record = asdict(child)
     del record["weights"]
     return record
+
+
+def _failure_to_record(result: ChildResult) -> dict[str, Any]:
+    if result.failure is None or result.failure.is_infrastructure:
+        raise EvaluatorUnavailable(f"{result.digest}: {failure_text(result)}; resume to try again")
+    return {
+        "digest": result.digest,
+        "failure": result.failure.value,
+        "message": result.message,
+        "train_seconds": result.train_seconds,
+        "worker": result.worker,
+    }
 
 
 def _trained_from_record(record: Mapping[str, Any], weights: Weights) -> TrainedChild:

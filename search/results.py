@@ -126,7 +126,9 @@ def summarise(
 
 
 def _table_picks(parts: RunParts, sessions: Sequence[LedgerSession]) -> dict[str, Evaluation]:
-    """Picks of a run that trains nothing."""
+    """Picks of a run that trains nothing; one that trains has those that it trained, or none."""
+    if parts.dataset is not None:
+        return {}
     candidates = worth_picking(parts, sessions[0].history)
     return picks(candidates).by_name() if candidates else {}
 

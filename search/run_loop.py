@@ -13,7 +13,7 @@ from contextlib import closing
 
 from evaluation import Evaluation, LedgerSession
 from search.export_run import export_final, export_plain
-from search.finals import Final, choose, make_final, train_finals, worth_picking
+from search.finals import Final, make_final, train_picks, worth_picking
 from search.optuna_mirror import OptunaMirror
 from search.pareto import picks
 from search.parts import Phase, RunParts, SessionStarted
@@ -110,11 +110,10 @@ def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]
     """Fix the picks on validation, train them at the full schedule, test them together, once."""
     if parts.dataset is None or parts.device_file is None:
         return ()
-    chosen, measured = choose(parts, history)
+    chosen, trained, measured = train_picks(parts, history)
     if not chosen:
-        _log.warning("nothing to export: no child finished within the limits")
+        _log.warning("nothing to export: no network finished its full training within the limits")
         return ()
-    trained = train_finals(parts, tuple(chosen.values()))
     return tuple(
         make_final(parts, pick, evaluation, trained, measured)
         for pick, evaluation in chosen.items()

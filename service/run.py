@@ -129,7 +129,7 @@ def show(folder: RunFolder, summary: RunSummary, *, as_json: bool) -> None:
 def _check_result(folder: RunFolder, summary: RunSummary) -> None:
     if not summary.picks:
         raise NetlatheError(
-            "no network to export: every child failed or broke a limit; the reasons are in "
+            "no network to export: every child failed, broke a limit or failed its full training; the reasons are in "
             f"{folder.path / summary.paths['trials']}"
         )
 

@@ -21,6 +21,7 @@ from evaluation import (
     NotSupported,
     RayEvaluator,
     TableEvaluator,
+    TrainedChild,
     TrainingEvaluator,
     child_seed,
 )
@@ -173,11 +174,23 @@ def test_final_training_tests_and_gives_weights_or_is_refused(case: Case) -> Non
         return
     ((index, final),) = case.evaluator.train_final([task])
     assert index == 0
+    assert isinstance(final, TrainedChild)
     assert final.test_size == 359
     assert 0 <= final.test_accuracy <= 1
     parameters = {n: w for n, w in final.weights.items() if "running" not in n}
     assert sum(w.size for w in parameters.values()) == count_params(task.network)
     assert _bare(final.result) == _results(case, [task])[0]  # same fidelity and seed, same child
+
+
+def test_a_final_training_that_fails_is_a_result_and_harms_nobody(case: Case) -> None:
+    if isinstance(case.evaluator, TableEvaluator):
+        return
+    finals = dict(case.evaluator.train_final([case.bad_task, case.tasks[0]]))
+    failed, fine = finals[0], finals[1]
+    assert isinstance(failed, ChildResult)
+    assert failed.failure is FailureReason.CRASH
+    assert failed.digest == case.bad_task.architecture.digest
+    assert isinstance(fine, TrainedChild)
 
 
 def test_status_names_workers(case: Case) -> None:

@@ -72,7 +72,9 @@ class DigestEvaluator(Evaluator):
             worker="w1",
         )
 
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         raise NotSupported("a fake")
 
 

@@ -22,7 +22,6 @@ from child_models import Dataset, DigitsConfig, TrainingConfig, load_data
 from evaluation import (
     ChildResult,
     ChildTask,
-    EvaluationError,
     EvaluatorConfig,
     EvaluatorUnavailable,
     FailureReason,
@@ -163,8 +162,8 @@ def test_limits_and_divergence_are_results(
     slow.close()
     greedy = make_evaluator(child_memory_mb=0.1)
     assert FailureReason.OOM in {r.failure for r in _bare(greedy.evaluate(tasks(2, LONG)))}
-    with pytest.raises(EvaluationError, match="OOM"):
-        list(greedy.train_final(tasks(4, LONG)))
+    finals = [outcome for _, outcome in greedy.train_final(tasks(4, LONG))]
+    assert FailureReason.OOM in {f.failure for f in finals if isinstance(f, ChildResult)}
     greedy.close()
     wild = make_evaluator(
         TrainingConfig(optimizer="sgd", learning_rate=10, momentum=0.99, clip_norm=None)

@@ -137,7 +137,9 @@ class ToyEvaluator(Evaluator):
                     ),
                 )
 
-    def train_final(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, TrainedChild]]:
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         raise AssertionError("no strategy trains finals")
 
 

@@ -1,0 +1,149 @@
+"""What becomes of a run whose picks fail their full training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from evaluation import (
+    ChildResult,
+    ChildTask,
+    Evaluation,
+    EvaluatorUnavailable,
+    FailureReason,
+    Ledger,
+    LimitsConfig,
+    TrainedChild,
+)
+from latency_models import Cost
+from search.config import ScheduleConfig
+from search.finals import FAILED_FINALS, train_picks
+from search.parts import RunParts
+from tests.search.run_samples import make_evaluation
+from tests.search.strategy_toys import ToyEvaluator, toy_space
+
+SPACE = toy_space(exits=False)
+
+
+class FinalEvaluator(ToyEvaluator):
+    """Finals of the digests in `bad` fail for `reason`."""
+
+    def __init__(self, bad: set[str], reason: FailureReason = FailureReason.NONFINITE) -> None:
+        super().__init__()
+        self.bad = bad
+        self.reason = reason
+        self.asked: list[str] = []
+
+    def train_final(
+        self, tasks: Sequence[ChildTask]
+    ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
+        for index, task in enumerate(tasks):
+            digest = task.architecture.digest
+            self.asked.append(digest)
+            if digest in self.bad:
+                yield index, ChildResult(digest=digest, failure=self.reason, message="on purpose")
+                continue
+            yield (
+                index,
+                TrainedChild(
+                    result=ChildResult(digest=digest, accuracy=0.9, accuracy_no_exit=0.9),
+                    test_accuracy=0.8,
+                    test_accuracy_no_exit=0.8,
+                    test_size=10,
+                    weights={"w": np.ones(2, dtype=np.float32)},
+                ),
+            )
+
+
+def history(count: int) -> list[Evaluation]:
+    """A front of `count` networks: each more accurate and slower than the one before."""
+    rng = np.random.default_rng(0)
+    found: dict[str, tuple[int, ...]] = {}
+    while len(found) < count:
+        choices = SPACE.sample(rng)
+        found[SPACE.architecture(choices).digest] = choices
+    return [
+        make_evaluation(i, 0.5 + 0.01 * i, 1.0 + i, digest=digest, choices=choices)
+        for i, (digest, choices) in enumerate(found.items())
+    ]
+
+
+def parts_of(folder: Path, evaluator: FinalEvaluator) -> RunParts:
+    unused = cast(Any, None)
+    device = SimpleNamespace(
+        measure=lambda nets: [SimpleNamespace(latency=Cost(1.0, 0.1, "measured")) for _ in nets],
+        energy=lambda prefixes, own: tuple(Cost(1.0, 0.1, "estimated") for _ in own),
+    )
+    return RunParts(
+        name="run",
+        run_dir=folder,
+        seed=0,
+        space=SPACE,
+        evaluator=evaluator,
+        ledger=Ledger(f"sqlite:///{folder / 'ledger.db'}"),
+        costing=unused,
+        objective=unused,
+        limits=LimitsConfig(),
+        bounds=unused,
+        search=unused,
+        schedule=ScheduleConfig(),
+        training_seed=0,
+        accuracy_floor=0.0,
+        dataset=unused,
+        device_file=cast(Any, device),
+        mirror_dir=None,
+        config_text="",
+        objective_text="",
+    )
+
+
+def test_the_next_of_the_front_takes_the_place_of_one_that_failed(tmp_path: Path) -> None:
+    seen = history(6)
+    digests = [e.architecture.digest for e in seen]
+    evaluator = FinalEvaluator({digests[-1]})
+    chosen, trained, _ = train_picks(parts_of(tmp_path, evaluator), seen)
+    assert chosen["best"].architecture.digest == digests[-2]
+    assert chosen["fastest"].architecture.digest == digests[0]
+    assert {e.architecture.digest for e in chosen.values()} <= trained.keys()
+    assert len(evaluator.asked) == len(set(evaluator.asked))
+
+
+def test_resuming_neither_trains_again_nor_changes_the_picks(tmp_path: Path) -> None:
+    seen = history(6)
+    bad = {seen[-1].architecture.digest, seen[0].architecture.digest}
+    first, *_ = train_picks(parts_of(tmp_path, FinalEvaluator(bad)), seen)
+    again = FinalEvaluator(set())  # what failed is not tried again
+    second, trained, _ = train_picks(parts_of(tmp_path, again), seen)
+    assert second == first
+    assert again.asked == []
+    assert not bad & trained.keys()
+
+
+def test_where_everything_fails_there_are_no_picks_and_an_end(tmp_path: Path) -> None:
+    seen = history(30)
+    evaluator = FinalEvaluator({e.architecture.digest for e in seen})
+    chosen, trained, _ = train_picks(parts_of(tmp_path, evaluator), seen)
+    assert chosen == {}
+    assert trained == {}
+    assert FAILED_FINALS <= len(evaluator.asked) < FAILED_FINALS + 3
+
+
+def test_a_few_networks_that_all_fail_leave_none(tmp_path: Path) -> None:
+    seen = history(2)
+    evaluator = FinalEvaluator({e.architecture.digest for e in seen})
+    assert train_picks(parts_of(tmp_path, evaluator), seen)[0] == {}
+
+
+def test_lost_workers_are_not_the_networks_fault(tmp_path: Path) -> None:
+    seen = history(3)
+    lost = FinalEvaluator({seen[-1].architecture.digest}, FailureReason.LOST)
+    with pytest.raises(EvaluatorUnavailable, match="resume"):
+        train_picks(parts_of(tmp_path, lost), seen)
+    mended = FinalEvaluator(set())
+    chosen, *_ = train_picks(parts_of(tmp_path, mended), seen)
+    assert chosen["best"].architecture.digest == seen[-1].architecture.digest
