@@ -4,7 +4,7 @@ from archspace.atomic_file import write_atomic
 from archspace.document import ArchitectureDocument, Normalization, SpaceReference
 from archspace.factory import space_from_dict
 from archspace.nasbench201 import NasBench201Space
-from archspace.nasbench201_cell import CELL_OPS
+from archspace.nasbench201_cell import CELL_OPS, live_edge_columns
 from archspace.nasbench201_config import NasBench201SpaceConfig
 from archspace.network import (
     INPUT,
@@ -57,6 +57,7 @@ __all__ = [
     "StageConfig",
     "StagedSpace",
     "StagedSpaceConfig",
+    "live_edge_columns",
     "network_from_dict",
     "network_to_dict",
     "space_from_dict",

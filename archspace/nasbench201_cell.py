@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archspace.space import Choices, InvalidChoices
 
@@ -50,17 +50,21 @@ def _op_index(name: str) -> int:
 
 def live_edges(choices: Sequence[int]) -> tuple[bool, ...]:
     """Which edges lie on a path of operations other than ``none`` from node 0 to node 3."""
-    reached = {0}
-    for op, (source, target) in zip(choices, EDGES, strict=True):
-        if op != NONE and source in reached:
-            reached.add(target)
-    useful = {3}
-    for op, (source, target) in reversed(tuple(zip(choices, EDGES, strict=True))):
-        if op != NONE and target in useful:
-            useful.add(source)
+    return tuple(bool(alive) for alive in live_edge_columns(choices))
+
+
+def live_edge_columns(columns: Sequence[Any]) -> tuple[Any, ...]:
+    """`live_edges` of many cells at once: an integer array an edge in, a boolean array an edge out."""
+    works = [column != NONE for column in columns]
+    reached: list[Any] = [True, False, False, False]
+    for alive, (source, target) in zip(works, EDGES, strict=True):
+        reached[target] = reached[target] | (alive & reached[source])
+    useful: list[Any] = [False, False, False, True]
+    for alive, (source, target) in reversed(tuple(zip(works, EDGES, strict=True))):
+        useful[source] = useful[source] | (alive & useful[target])
     return tuple(
-        op != NONE and source in reached and target in useful
-        for op, (source, target) in zip(choices, EDGES, strict=True)
+        alive & reached[source] & useful[target]
+        for alive, (source, target) in zip(works, EDGES, strict=True)
     )
 
 

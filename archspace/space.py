@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -144,6 +144,18 @@ class SearchSpace(ABC):
             decision.name: decision.choices[choice]
             for decision, choice in zip(self.decisions, choices, strict=True)
         }
+
+    def from_named(self, named: Mapping[str, Choice]) -> Choices:
+        """Inverse of `named`. Raises InvalidChoices: other decisions, or a value that is none of its choices."""
+        names = [decision.name for decision in self.decisions]
+        if set(named) != set(names):
+            raise InvalidChoices(f"expected the decisions {names}, got {sorted(named)}")
+        for decision in self.decisions:
+            if named[decision.name] not in decision.choices:
+                raise InvalidChoices(
+                    f"{decision.name}: {named[decision.name]!r} is none of {list(decision.choices)}"
+                )
+        return self.check([d.choices.index(named[d.name]) for d in self.decisions])
 
     def sample(self, rng: np.random.Generator) -> Choices:
         """A random point: each decision uniform over its valid choices (not uniform over networks)."""

@@ -84,7 +84,8 @@ def _figures(document: ArchitectureDocument, info: ExportInfo) -> str:
     rows.append(("parameters", f"{count_params(network):,}", "all heads"))
     rows.append(("multiply-accumulates", f"{count_macs(network):,}", "one image, all heads"))
     lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |\n" for row in rows]
-    return "".join(lines) + "\nMeasured figures, which vary a little, are in `measurements.json`.\n"
+    measured = "\nMeasured figures, which vary a little, are in `measurements.json`.\n"
+    return "".join(lines) + (measured if info.measurements else "")
 
 
 def _exits(document: ArchitectureDocument, info: ExportInfo) -> str:

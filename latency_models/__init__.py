@@ -7,6 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from latency_models.calibration import TWO_SIDED_90, interval_90
+    from latency_models.choices.bench import BenchRecord, LatencyBench
+    from latency_models.choices.fitted_device import FittedDevice, fit_device
+    from latency_models.choices.model import ChoiceModel, fit_choice_model
+    from latency_models.choices.table import ChoiceTable
+    from latency_models.comparison import BlockRatio, DeviceComparison, compare_devices
     from latency_models.cost import Cost, CostModel, CostSource, PrefixCosts
     from latency_models.cost_model import ProfiledCostModel
     from latency_models.device import Device, DeviceConfig
@@ -18,16 +24,34 @@ if TYPE_CHECKING:
         DeviceUnavailable,
         LatencyModelError,
         MeasuringFailed,
+        SuiteError,
         TableError,
+    )
+    from latency_models.explain import (
+        BlockShare,
+        Explanation,
+        LayerShare,
+        Remainder,
+        explain_network,
     )
     from latency_models.measuring import Measurement, measure_networks, reference_network
     from latency_models.prefix import prefix_network, prefix_networks
     from latency_models.profile import profile_device
     from latency_models.profile_config import ProfileConfig
     from latency_models.quality import ProfileReport
+    from latency_models.sampling import blocks_to_measure
+    from latency_models.suite import SuiteConfig, write_suite
+    from latency_models.suite_import import ImportedSuite, import_suite
+    from latency_models.suite_manifest import SuiteManifest
     from latency_models.table import MeasuredTable
 
 _NAMES_BY_FILE = {
+    "choices.bench": ("BenchRecord", "LatencyBench"),
+    "choices.fitted_device": ("FittedDevice", "fit_device"),
+    "choices.model": ("ChoiceModel", "fit_choice_model"),
+    "choices.table": ("ChoiceTable",),
+    "calibration": ("TWO_SIDED_90", "interval_90"),
+    "comparison": ("BlockRatio", "DeviceComparison", "compare_devices"),
     "cost": ("Cost", "CostModel", "CostSource", "PrefixCosts"),
     "cost_model": ("ProfiledCostModel",),
     "device": ("Device", "DeviceConfig"),
@@ -39,29 +63,47 @@ _NAMES_BY_FILE = {
         "DeviceUnavailable",
         "LatencyModelError",
         "MeasuringFailed",
+        "SuiteError",
         "TableError",
     ),
+    "explain": ("BlockShare", "Explanation", "LayerShare", "Remainder", "explain_network"),
     "measuring": ("Measurement", "measure_networks", "reference_network"),
     "prefix": ("prefix_network", "prefix_networks"),
     "profile": ("profile_device",),
     "profile_config": ("ProfileConfig",),
     "quality": ("ProfileReport",),
+    "sampling": ("blocks_to_measure",),
+    "suite": ("SuiteConfig", "write_suite"),
+    "suite_import": ("ImportedSuite", "import_suite"),
+    "suite_manifest": ("SuiteManifest",),
     "table": ("MeasuredTable",),
 }
 _FILES = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 
 __all__ = [
+    "TWO_SIDED_90",
+    "BenchRecord",
+    "BlockRatio",
+    "BlockShare",
+    "ChoiceModel",
+    "ChoiceTable",
     "Cost",
     "CostModel",
     "CostModelRefused",
     "CostSource",
     "Device",
+    "DeviceComparison",
     "DeviceConfig",
     "DeviceFile",
     "DeviceFileError",
     "DeviceUnavailable",
     "EnergyReader",
+    "Explanation",
+    "FittedDevice",
+    "ImportedSuite",
+    "LatencyBench",
     "LatencyModelError",
+    "LayerShare",
     "MeasuredTable",
     "Measurement",
     "MeasuringFailed",
@@ -69,13 +111,25 @@ __all__ = [
     "ProfileConfig",
     "ProfileReport",
     "ProfiledCostModel",
+    "Remainder",
+    "SuiteConfig",
+    "SuiteError",
+    "SuiteManifest",
     "TableError",
+    "blocks_to_measure",
+    "compare_devices",
+    "explain_network",
     "find_energy_reader",
+    "fit_choice_model",
+    "fit_device",
+    "import_suite",
+    "interval_90",
     "measure_networks",
     "prefix_network",
     "prefix_networks",
     "profile_device",
     "reference_network",
+    "write_suite",
 ]
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from latency_models.cost import Cost
 
-_TWO_SIDED_90 = 1.645
+TWO_SIDED_90 = 1.645
+"""Standard deviations of a normal distribution, either side, that hold 90 %."""
 _WIDENED = 1.5
 _LEAST_SCALE = 0.1
 
@@ -36,8 +37,14 @@ def interval_scale(
     scores = np.array(
         [abs(c.value - y) / c.std for c, y in zip(predicted, measured_ms, strict=True)]
     )
-    scale = conformal_quantile(scores, 0.9) / _TWO_SIDED_90
+    scale = conformal_quantile(scores, 0.9) / TWO_SIDED_90
     return max(_LEAST_SCALE, scale) * (_WIDENED if below_aim else 1.0)
+
+
+def interval_90(cost: Cost) -> tuple[float, float]:
+    """(low, high) ≥ 0: value ± 1.645 standard deviations, which held 90 % of the held-out networks."""
+    half = TWO_SIDED_90 * cost.std
+    return max(0.0, cost.value - half), cost.value + half
 
 
 def latency_margin(predicted: Sequence[Cost], measured_ms: Sequence[float]) -> float:

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from latency_models.errors import DeviceUnavailable
 
-Runtime = Literal["onnxruntime", "torch"]
-Accelerator = Literal["cpu", "cuda"]
+Runtime = Literal["onnxruntime", "torch", "external"]
+"""``external``: whatever someone else measured with; it is not here."""
+Accelerator = Literal["cpu", "cuda", "unknown"]
+"""``unknown`` where the runtime is external."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -30,7 +32,7 @@ class DeviceConfig(BaseModel):
     name: str | None = Field(default=None, min_length=1, max_length=100)
     """How people call it; None makes a name from the processor, the runtime and the threads."""
     runtime: Runtime = "onnxruntime"
-    """What runs the networks: onnxruntime, or torch (eager)."""
+    """What runs the networks: onnxruntime, or torch (eager). external needs an imported device file."""
     threads: int = Field(default=1, ge=1, le=1024)
     """Threads within one operation; for cuda, those of the host."""
     batch_size: int = Field(default=1, ge=1, le=65536)
@@ -54,7 +56,8 @@ class Device:
     """A device as it was found.
 
     `processor` is the model of the processor that runs the networks (CPU or GPU); `clock_governor` is the
-    CPU's frequency governor, ``"unknown"`` where it cannot be read (usual on virtual machines).
+    CPU's frequency governor, ``"unknown"`` where it cannot be read (usual on virtual machines). `cores` is 0 where
+    it is not known. `external_runtime` names the runtime where `runtime` is external, and is empty elsewhere.
     """
 
     name: str
@@ -66,15 +69,23 @@ class Device:
     cores: int
     clock_governor: str
     versions: Versions
+    external_runtime: str = ""
 
     @classmethod
     def here(cls, config: DeviceConfig | None = None) -> Device:
         """This machine, as `config` asks for it.
 
         Raises:
-            DeviceUnavailable: no such accelerator for this runtime, or fewer cores than threads.
+            DeviceUnavailable: no such accelerator for this runtime, fewer cores than threads, or a runtime
+                that is not here.
         """
         config = config or DeviceConfig()
+        if config.runtime == "external" or config.accelerator == "unknown":
+            raise DeviceUnavailable(
+                f"device.runtime: {config.runtime}, device.accelerator: {config.accelerator}, but nothing can be "
+                "measured with that here; give a device file made by `netlathe latency import` with --device-file, "
+                "or set device.runtime to onnxruntime or torch and device.accelerator to cpu or cuda"
+            )
         cores = len(os.sched_getaffinity(0))
         if config.threads > cores:
             raise DeviceUnavailable(
@@ -100,6 +111,29 @@ class Device:
                 torch=_version("torch"),
                 netlathe=_version("netlathe"),
             ),
+        )
+
+    @classmethod
+    def elsewhere(
+        cls, *, name: str, processor: str, runtime: str, threads: int, batch_size: int
+    ) -> Device:
+        """A device that others measured; `processor` and `runtime` as they call them."""
+        return cls(
+            name=name,
+            runtime="external",
+            accelerator="unknown",
+            threads=threads,
+            batch_size=batch_size,
+            processor=processor,
+            cores=0,
+            clock_governor="unknown",
+            versions=Versions(
+                python="unknown",
+                onnxruntime="unknown",
+                torch="unknown",
+                netlathe=_version("netlathe"),
+            ),
+            external_runtime=runtime,
         )
 
     @property

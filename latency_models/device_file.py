@@ -38,7 +38,7 @@ class HeldOutLatency(NamedTuple):
 
 
 class DeviceFile(BaseModel):
-    """What `profile_device` gives.
+    """What `profile_device` gives, or `import_suite` from figures that were measured elsewhere.
 
     It is made for one space, but may be used with another one as long as every kind of layer there was
     measured here; blocks not measured are predicted from their features, with a larger standard deviation.
@@ -70,6 +70,11 @@ class DeviceFile(BaseModel):
     report: ProfileReport
     held_out: tuple[HeldOutLatency, ...]
 
+    @property
+    def imported(self) -> bool:
+        """Whether the device was measured elsewhere, so that nothing can be measured on it now."""
+        return self.device.runtime == "external"
+
     def cost_model(self) -> ProfiledCostModel:
         """The cost model, ready to predict."""
         return ProfiledCostModel(
@@ -94,7 +99,15 @@ class DeviceFile(BaseModel):
         """Measure now, in the profile's milliseconds: ratios to the reference times its time back then.
 
         Figures then compare with this file's predictions even if the machine's speed has changed since.
+
+        Raises:
+            MeasuringFailed: a network does not run, or the file was imported.
         """
+        if self.imported:
+            raise MeasuringFailed(
+                f"this device file was imported: {self.device.name} is not here, so nothing can be measured on it. "
+                "Use the predictions; to measure, export a new suite and import its figures"
+            )
         return measure_networks(
             networks,
             self.device,

@@ -126,7 +126,7 @@ def fit_device_file(
     if below_aim:
         _log.warning(
             "the cost model ranks held-out networks with a Spearman correlation of %.3f, below the aim of "
-            "%.2f: its intervals are widened. A larger profile.budget_s on a quiet machine helps",
+            "%.2f: its intervals are widened. More measurements (a larger profile.budget_s) on a quiet machine help",
             quality.spearman,
             AIM,
         )

@@ -49,8 +49,8 @@ class ProfileReport(BaseModel):
         fastest_ms, slowest_ms: range of the held-out networks' latencies.
         reference_ms: the reference network's time; all figures are ratios to it, times this.
         drift: the reference's slowest time over its quickest, minus 1, over groups of networks measured together.
-        seconds: how long it took.
-        energy_source: ``estimated``, or the counter that energies were fitted to (``NVML``, ``RAPL``).
+        seconds: how long it took; 0 where figures were imported, which do not say.
+        energy_source: ``estimated``, or the counter that energies were fitted to (``NVML``, ``RAPL``, ``imported``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

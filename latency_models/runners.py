@@ -29,6 +29,8 @@ def load_runner(network: Network, device: Device) -> Runner:
     Raises:
         MeasuringFailed: the network cannot be built or does not run.
     """
+    if device.runtime == "external":
+        raise MeasuringFailed(f"{device.name} is not here: its figures were imported")
     load = _load_onnxruntime if device.runtime == "onnxruntime" else _load_torch
     try:
         runner = load(network, device)

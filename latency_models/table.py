@@ -49,7 +49,7 @@ class MeasuredTable:
             TableError: no such file or column, text where numbers should be, or a label twice.
         """
         source = Path(path)
-        frame = _read_frame(source, list(dict.fromkeys([label_column, *columns])))
+        frame = read_frame(source, list(dict.fromkeys([label_column, *columns])))
         labels = frame[label_column].astype(str).tolist()
         _check_labels(source, label_column, labels)
         return cls(
@@ -98,7 +98,8 @@ class MeasuredTable:
         return digest.hexdigest()[:16]
 
 
-def _read_frame(source: Path, wanted: list[str]) -> pd.DataFrame:
+def column_names(source: Path) -> list[str]:
+    """Names of a table's columns. Raises TableError: no such file, or no table."""
     import pandas as pd
 
     if not source.is_file():
@@ -107,16 +108,25 @@ def _read_frame(source: Path, wanted: list[str]) -> pd.DataFrame:
         if source.suffix == ".parquet":
             import pyarrow.parquet
 
-            _check_columns(source, pyarrow.parquet.read_schema(source).names, wanted)
-            return pd.read_parquet(source, columns=wanted)
+            return list(pyarrow.parquet.read_schema(source).names)
         if source.suffix == ".csv":
-            _check_columns(source, pd.read_csv(source, nrows=0).columns, wanted)
-            return pd.read_csv(source, usecols=wanted, dtype={wanted[0]: str})
+            return [str(name) for name in pd.read_csv(source, nrows=0).columns]
     except (OSError, ValueError) as error:
-        if isinstance(error, TableError):
-            raise
         raise TableError(f"{source}: cannot be read as a {source.suffix} table: {error}") from error
     raise TableError(f"{source}: expected a file that ends in .parquet or .csv")
+
+
+def read_frame(source: Path, wanted: list[str]) -> pd.DataFrame:
+    """The wanted columns; of a CSV file, the first as text. Raises TableError: no such file or column."""
+    import pandas as pd
+
+    _check_columns(source, column_names(source), wanted)
+    try:
+        if source.suffix == ".parquet":
+            return pd.read_parquet(source, columns=wanted)
+        return pd.read_csv(source, usecols=wanted, dtype={wanted[0]: str})
+    except (OSError, ValueError) as error:
+        raise TableError(f"{source}: cannot be read as a {source.suffix} table: {error}") from error
 
 
 def _check_columns(source: Path, found: Iterable[object], wanted: Sequence[str]) -> None:

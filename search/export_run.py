@@ -13,11 +13,10 @@ from search.finals import (
     Final,
     failure_text,
     make_final,
-    measure_front,
     standard_error,
     train_finals,
-    within_limits,
 )
+from search.front_costs import measure_front, within_limits
 from search.parts import RunParts
 from search.summary import read_summary
 
@@ -136,7 +135,8 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
         return digest
     measured = measure_front(parts, [found])
     if not within_limits(parts, measured[digest]):
-        raise LookupError(f"{digest} breaks a limit of this run as measured; it is not exported")
+        source = measured[digest].latency_ms[-1].source
+        raise LookupError(f"{digest} breaks a limit of this run as {source}; it is not exported")
     trained = train_finals(parts, [found])[digest]
     if isinstance(trained, ChildResult):
         raise LookupError(f"{digest} cannot be exported: {failure_text(trained)}")

@@ -26,7 +26,8 @@ from evaluation import (
     child_seed,
     expected_cost,
 )
-from latency_models import Cost, PrefixCosts, prefix_networks
+from latency_models import Cost, PrefixCosts
+from search.front_costs import measure_front, within_limits
 from search.pareto import pareto_front, picks
 from search.parts import Phase, RunParts
 
@@ -38,7 +39,10 @@ FAILED_FINALS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Final:
-    """One pick after the full schedule. `network` carries the thresholds chosen then."""
+    """One pick after the full schedule. `network` carries the thresholds chosen then.
+
+    `measured` is None where the device file was imported.
+    """
 
     pick: str
     evaluation: Evaluation
@@ -55,56 +59,10 @@ class Final:
         return expected_cost(self.measured.latency_ms, self.trained.result.exit_shares)
 
 
-def measure_front(parts: RunParts, front: Sequence[Evaluation]) -> dict[str, PrefixCosts]:
-    """Measured costs of each network of the front, by digest, up to each of its heads."""
-    known: dict[str, PrefixCosts] = {}
-    missing: list[Evaluation] = []
-    for evaluation in front:
-        digest = evaluation.architecture.digest
-        record = parts.ledger.get_record(_measured_name(digest))
-        if record is None:
-            missing.append(evaluation)
-        else:
-            known[digest] = _costs_from_record(record)
-    if missing:
-        parts.on_phase(Phase("measure", f"{len(missing)} networks of the front on the device"))
-        known |= _measure(parts, missing)
-    return known
-
-
-def _measure(parts: RunParts, evaluations: Sequence[Evaluation]) -> dict[str, PrefixCosts]:
-    assert parts.device_file is not None
-    networks = {
-        e.architecture.digest: prefix_networks(parts.resolve(e.architecture.choices))
-        for e in evaluations
-    }
-    flat = [network for prefixes in networks.values() for network in prefixes]
-    measurements = iter(parts.device_file.measure(flat))
-    result = {}
-    for digest, prefixes in networks.items():
-        own = [next(measurements) for _ in prefixes]
-        costs = PrefixCosts(
-            latency_ms=tuple(m.latency for m in own),
-            energy_mj=parts.device_file.energy(prefixes, own),
-        )
-        parts.ledger.put_record(_measured_name(digest), _costs_to_record(costs))
-        result[digest] = costs
-    return result
-
-
-def within_limits(parts: RunParts, measured: PrefixCosts) -> bool:
-    """Whether the network holds the latency and energy limits as measured, no exit taken."""
-    worst_ms, worst_mj = measured.latency_ms[-1].value, measured.energy_mj[-1].value
-    limits = parts.limits
-    return (limits.latency_ms is None or worst_ms <= limits.latency_ms) and (
-        limits.energy_mj is None or worst_mj <= limits.energy_mj
-    )
-
-
 def choose(
     parts: RunParts, history: Sequence[Evaluation]
 ) -> tuple[dict[str, Evaluation], dict[str, PrefixCosts]]:
-    """Picks by name, from networks that hold the limits as measured; and all measurements made for it.
+    """Picks by name, from networks that hold the limits as measured; and the costs of all that were looked at.
 
     Taking violators out can bring dominated networks to the front, so this repeats until the front holds.
     """
@@ -120,7 +78,8 @@ def choose(
         }
         if not bad:
             return picks(front).by_name(), measured
-        _log.warning("%d networks of the front miss a limit as measured; taken out", len(bad))
+        source = measured[front[0].architecture.digest].latency_ms[-1].source
+        _log.warning("%d networks of the front miss a limit as %s; taken out", len(bad), source)
         candidates = [e for e in candidates if e.architecture.digest not in bad]
     return {}, measured
 
@@ -149,7 +108,7 @@ def final_task(parts: RunParts, evaluation: Evaluation) -> ChildTask:
 def train_picks(
     parts: RunParts, history: Sequence[Evaluation]
 ) -> tuple[dict[str, Evaluation], dict[str, TrainedChild], dict[str, PrefixCosts]]:
-    """Picks by name, trained at the full schedule and tested; and all measurements made for them.
+    """Picks by name, trained at the full schedule and tested; and the costs of all that were looked at.
 
     A network that fails its full training is taken out and the picks are fixed again, on validation as before.
     After `FAILED_FINALS` of them there are no picks: the schedule is at fault then, not the networks.
@@ -225,12 +184,15 @@ def make_final(
     digest = evaluation.architecture.digest
     child = trained[digest]
     network = parts.resolve(evaluation.architecture.choices)
+    costs = measured.get(digest)
+    if costs is not None and costs.latency_ms[-1].source != "measured":
+        costs = None  # of an imported device there are predictions only
     return Final(
         pick=pick,
         evaluation=evaluation,
         network=network.with_thresholds(child.result.exit_thresholds),
         trained=child,
-        measured=measured.get(digest),
+        measured=costs,
         picked_after_test=picked_after_test,
     )
 
@@ -250,20 +212,8 @@ def standard_error(accuracy: float, count: int) -> float:
     return float(np.sqrt(accuracy * (1 - accuracy) / count))
 
 
-def _measured_name(digest: str) -> str:
-    return f"measured/{digest}"
-
-
 def _final_name(digest: str) -> str:
     return f"final/{digest}"
-
-
-def _costs_to_record(costs: PrefixCosts) -> dict[str, Any]:
-    return {key: [asdict(cost) for cost in values] for key, values in costs._asdict().items()}
-
-
-def _costs_from_record(record: Mapping[str, Any]) -> PrefixCosts:
-    return PrefixCosts(**{key: tuple(Cost(**c) for c in values) for key, values in record.items()})
 
 
 def _trained_to_record(child: TrainedChild) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from typing import Annotated
 
 import typer
 
+from service.bench_cli import app as bench_app
 from service.errors import NetlatheError
+from service.latency_cli import app as latency_app
 
 app = typer.Typer(
     name="netlathe",
@@ -25,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(bench_app, name="bench")
+app.add_typer(latency_app, name="latency")
 
 Run = Annotated[Path, typer.Argument(help="A run directory, such as results/digits-s0.")]
 Config = Annotated[Path, typer.Argument(help="A run file (YAML), such as configs/digits.yaml.")]

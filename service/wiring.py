@@ -26,7 +26,14 @@ from evaluation import (
     TrainingEvaluator,
     make_objective,
 )
-from latency_models import CostModel, Device, DeviceFile, MeasuredTable, profile_device
+from latency_models import (
+    CostModel,
+    Device,
+    DeviceConfig,
+    DeviceFile,
+    MeasuredTable,
+    profile_device,
+)
 from search import RunParts, SpaceTable, impossible_limits, tabulate_space
 from service.errors import ConflictError, UsageError
 from service.run_config import RunConfig
@@ -104,8 +111,7 @@ def make_problem(
     space = make_space(config, dataset)
     if device_path is not None and device_path.is_file():
         device_file = DeviceFile.load(device_path)
-        for difference in device_file.device.differences(Device.here(config.device)):
-            _log.warning("the device file is not of this machine as it is now: %s", difference)
+        _warn_of_differences(device_file, config.device)
     else:
         device_file = profile_device(
             space, config.device, config.profile, seed=PROFILE_SEED, on_progress=on_progress
@@ -123,6 +129,26 @@ def make_problem(
         cost_model=cost_model,
         table=tabulate_space(space, cost_model, costing),
     )
+
+
+def _warn_of_differences(device_file: DeviceFile, config: DeviceConfig) -> None:
+    """Say where a device file is of something else than what the config asks for here."""
+    device = device_file.device
+    if not device_file.imported:
+        for difference in device.differences(Device.here(config)):
+            _log.warning("the device file is not of this machine as it is now: %s", difference)
+        return
+    _log.warning(
+        "the device file was imported: nothing can be measured on %s from here. Latencies are predicted, and limits are "
+        "checked on predictions",
+        device.name,
+    )
+    if device.batch_size != config.batch_size:
+        _log.warning(
+            "the imported figures are of calls with batch size %d; device.batch_size %d does not count",
+            device.batch_size,
+            config.batch_size,
+        )
 
 
 def _table_problem(config: RunConfig) -> Problem:

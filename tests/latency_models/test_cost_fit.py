@@ -6,7 +6,12 @@ import pytest
 from archspace import INPUT, Block, Layer, Network, Shape, StagedSpace
 from latency_models import Cost, DeviceFileError, ProfiledCostModel
 from latency_models.additive import AdditiveTable, fit_additive
-from latency_models.calibration import conformal_quantile, interval_scale, latency_margin
+from latency_models.calibration import (
+    conformal_quantile,
+    interval_90,
+    interval_scale,
+    latency_margin,
+)
 from latency_models.correction import fit_correction
 from latency_models.energy import EnergyModel
 from latency_models.features import block_digest
@@ -173,6 +178,11 @@ def test_intervals_cover_and_widen() -> None:
     assert np.mean(covered) == pytest.approx(0.9, abs=0.04)
     widened = interval_scale(predicted[:200], truth[:200].tolist(), below_aim=True)
     assert widened == pytest.approx(1.5 * scale)
+
+
+def test_an_interval_is_1_645_deviations_and_never_negative() -> None:
+    assert interval_90(Cost(10.0, 2.0, "predicted")) == pytest.approx((6.71, 13.29))
+    assert interval_90(Cost(1.0, 2.0, "predicted")) == pytest.approx((0.0, 4.29))
 
 
 def test_margin_covers_95_per_cent_and_is_never_negative() -> None:

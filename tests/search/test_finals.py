@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from archspace import Network
 from evaluation import (
     ChildResult,
     ChildTask,
@@ -20,9 +21,9 @@ from evaluation import (
     LimitsConfig,
     TrainedChild,
 )
-from latency_models import Cost
+from latency_models import Cost, PrefixCosts
 from search.config import ScheduleConfig
-from search.finals import FAILED_FINALS, train_picks
+from search.finals import FAILED_FINALS, make_final, train_picks
 from search.parts import RunParts
 from tests.search.run_samples import make_evaluation
 from tests.search.strategy_toys import ToyEvaluator, toy_space
@@ -73,12 +74,31 @@ def history(count: int) -> list[Evaluation]:
     ]
 
 
-def parts_of(folder: Path, evaluator: FinalEvaluator) -> RunParts:
+DEVICE = SimpleNamespace(
+    imported=False,
+    measure=lambda nets: [SimpleNamespace(latency=Cost(1.0, 0.1, "measured")) for _ in nets],
+    energy=lambda prefixes, own: tuple(Cost(1.0, 0.1, "estimated") for _ in own),
+)
+
+
+def imported_device(latency_ms: float) -> SimpleNamespace:
+    """Predicts the same for all networks, but for the first one: 1 ms."""
+    energy = (Cost(1.0, 0.1, "estimated"),)
+
+    def predict(networks: Sequence[Network]) -> list[PrefixCosts]:
+        times = [1.0, *(latency_ms for _ in networks[1:])]
+        return [PrefixCosts((Cost(ms, 0.1, "predicted"),), energy) for ms in times]
+
+    return SimpleNamespace(imported=True, cost_model=lambda: SimpleNamespace(predict=predict))
+
+
+def parts_of(
+    folder: Path,
+    evaluator: FinalEvaluator,
+    device: SimpleNamespace = DEVICE,
+    limits: LimitsConfig | None = None,
+) -> RunParts:
     unused = cast(Any, None)
-    device = SimpleNamespace(
-        measure=lambda nets: [SimpleNamespace(latency=Cost(1.0, 0.1, "measured")) for _ in nets],
-        energy=lambda prefixes, own: tuple(Cost(1.0, 0.1, "estimated") for _ in own),
-    )
     return RunParts(
         name="run",
         run_dir=folder,
@@ -88,7 +108,7 @@ def parts_of(folder: Path, evaluator: FinalEvaluator) -> RunParts:
         ledger=Ledger(f"sqlite:///{folder / 'ledger.db'}"),
         costing=unused,
         objective=unused,
-        limits=LimitsConfig(),
+        limits=limits or LimitsConfig(),
         bounds=unused,
         search=unused,
         schedule=ScheduleConfig(),
@@ -147,3 +167,32 @@ def test_lost_workers_are_not_the_networks_fault(tmp_path: Path) -> None:
     mended = FinalEvaluator(set())
     chosen, *_ = train_picks(parts_of(tmp_path, mended), seen)
     assert chosen["best"].architecture.digest == seen[-1].architecture.digest
+
+
+def test_an_imported_device_measures_nothing_and_its_picks_say_so(tmp_path: Path) -> None:
+    seen = history(4)
+    parts = parts_of(tmp_path, FinalEvaluator(set()), imported_device(2.0))
+    chosen, trained, costs = train_picks(parts, seen)
+    final = make_final(parts, "best", chosen["best"], trained, costs)
+    assert chosen["best"].architecture.digest == seen[-1].architecture.digest
+    assert final.measured is None
+    assert final.latency_measured is None
+
+
+def test_measured_picks_keep_their_measurements(tmp_path: Path) -> None:
+    parts = parts_of(tmp_path, FinalEvaluator(set()))
+    chosen, trained, costs = train_picks(parts, history(4))
+    final = make_final(parts, "best", chosen["best"], trained, costs)
+    assert final.latency_measured == Cost(1.0, 0.1, "measured")
+
+
+def test_limits_are_checked_on_an_imported_device_s_predictions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = history(4)
+    limits = LimitsConfig(latency_ms=1.5)
+    parts = parts_of(tmp_path, FinalEvaluator(set()), imported_device(2.0), limits)
+    chosen, *_ = train_picks(parts, seen)
+    fastest = seen[0].architecture.digest
+    assert {e.architecture.digest for e in chosen.values()} == {fastest}
+    assert "3 networks of the front miss a limit as predicted" in caplog.text

@@ -1,0 +1,1 @@
+"""Cost models learned from tables: straight from an architecture's choices, nothing built or run here."""

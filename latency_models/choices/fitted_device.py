@@ -1,0 +1,181 @@
+"""A device learnt from a table, as one file: a safetensors file whose header says what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from archspace import SearchSpace, space_from_dict, write_atomic
+from latency_models.calibration import TWO_SIDED_90
+from latency_models.choices.encoding import ChoiceEncoding, Choices, Floats
+from latency_models.choices.model import ChoiceModel, fit_choice_model
+from latency_models.choices.references import reference_weights
+from latency_models.choices.table import ChoiceTable
+from latency_models.errors import DeviceFileError
+from latency_models.quality import FitQuality, fit_quality
+
+Unit = Literal["ms", "mJ"]
+_HEADER = "netlathe"
+_NUMBERS = ("intercept", "rest_variance", "noise_variance", "interval_scale", "least")
+_ARRAYS = ("weights", "factor", "centre")
+_POOL_SIZE = 4000
+
+
+class FittedHeader(BaseModel):
+    """What stands in the file's header.
+
+    Attributes:
+        device: the table's column.
+        unit: of the costs.
+        space: description from which the space is made again (`SearchSpace.to_dict`).
+        created: UTC date and time, ISO 8601.
+        num_measured: architectures that it was fitted to.
+        references: columns of other devices that helped.
+        left_out: agreement with each measurement when it is left out of the fit.
+        coverage_90: share of left-out measurements inside their 90 % interval.
+        others: the model's remaining numbers, by the names of `ChoiceModel`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    kind: Literal["netlathe_fitted_device"] = "netlathe_fitted_device"
+    schema_version: Literal[1] = 1
+    device: str
+    unit: Unit
+    space: Mapping[str, Any]
+    created: str
+    netlathe: str
+    num_measured: int = Field(ge=1)
+    references: tuple[str, ...]
+    left_out: FitQuality
+    coverage_90: float
+    others: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FittedDevice:
+    """A device's cost model over a space's choices, with its error."""
+
+    header: FittedHeader
+    space: SearchSpace
+    model: ChoiceModel
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file; a reader never sees a part of it."""
+        arrays = {name: np.ascontiguousarray(getattr(self.model, name)) for name in _ARRAYS}
+        write_atomic(Path(path), save(arrays, metadata={_HEADER: self.header.model_dump_json()}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FittedDevice:
+        """Read and check a file.
+
+        Raises:
+            DeviceFileError: not such a file, a damaged one, or one of another version.
+            OSError: it cannot be opened.
+        """
+        source = Path(path)
+        try:
+            with safe_open(source, framework="numpy") as opened:
+                text = (opened.metadata() or {}).get(_HEADER, "null")
+                arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise DeviceFileError(
+                f"{source}: expected a device fitted by netlathe (safetensors), got something else: {error}"
+            ) from error
+        header = _checked_header(source, text)
+        space = space_from_dict(header.space)
+        return cls(header, space, _model(source, header, space, arrays))
+
+
+def fit_device(
+    space: SearchSpace,
+    table: ChoiceTable,
+    device: str,
+    *,
+    unit: Unit,
+    references: Sequence[str] = (),
+    seed: int = 0,
+) -> FittedDevice:
+    """Learn a column of a table from all of its measured rows.
+
+    Args:
+        space, table: architectures and their costs.
+        device: the column to learn.
+        unit: of its numbers.
+        references: columns of other devices that help; their rows need not be those of `device`.
+        seed: draws the architectures that say what is usual in the space.
+
+    Raises:
+        TableError: too few measured architectures, or all cost the same.
+    """
+    rng = np.random.default_rng(seed)
+    pool = table.choices[rng.permutation(len(table.choices))[:_POOL_SIZE]]
+    costs = table.columns[device]
+    known = np.isfinite(costs)
+    weights = None
+    if references:
+        columns = [table.columns[name] for name in references]
+        weights = reference_weights(space, table.choices, columns, pool=pool)
+    choices, measured = table.choices[known], costs[known]
+    model = fit_choice_model(space, choices, measured, pool=pool, references=weights)
+    header = FittedHeader(
+        device=device,
+        unit=unit,
+        space=space.to_dict(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        netlathe=version("netlathe"),
+        num_measured=len(measured),
+        references=tuple(references),
+        left_out=fit_quality(model.left_out.tolist(), measured.tolist()),
+        coverage_90=_coverage(model, choices, measured),
+        others={name: getattr(model, name) for name in _NUMBERS},
+    )
+    return FittedDevice(header, space, model)
+
+
+def _coverage(model: ChoiceModel, choices: Choices, measured: Floats) -> float:
+    _, std = model.predict_with_std(choices)
+    return float((np.abs(model.left_out - measured) <= TWO_SIDED_90 * std).mean())
+
+
+def _checked_header(source: Path, text: str) -> FittedHeader:
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.get("kind") != "netlathe_fitted_device":
+        raise DeviceFileError(f"{source}: this safetensors file holds no device fitted by netlathe")
+    if data.get("schema_version") != FittedHeader.SCHEMA_VERSION:
+        raise DeviceFileError(
+            f"{source}: expected schema_version {FittedHeader.SCHEMA_VERSION}, got "
+            f"{data.get('schema_version')!r}; fit the table again, or update netlathe"
+        )
+    try:
+        return FittedHeader.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DeviceFileError(f"{source}: damaged at {where}: {first['msg']}") from error
+
+
+def _model(
+    source: Path, header: FittedHeader, space: SearchSpace, arrays: Mapping[str, Any]
+) -> ChoiceModel:
+    encoding = ChoiceEncoding(space)
+    if set(arrays) != set(_ARRAYS) or len(arrays["weights"]) != encoding.num_codes:
+        raise DeviceFileError(
+            f"{source}: its weights do not fit its space; fit the table again with this netlathe"
+        )
+    fields: dict[str, Any] = {**arrays, **header.others}
+    if set(header.others) != set(_NUMBERS):
+        raise DeviceFileError(f"{source}: damaged at others: expected {', '.join(_NUMBERS)}")
+    return ChoiceModel(encoding=encoding, left_out=np.empty(0), **fields)

@@ -1,0 +1,30 @@
+"""Options of the command line that take several values at once."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from typer.core import TyperCommand
+
+
+class ManyValues(TyperCommand):
+    """``--reference A B`` means ``--reference A --reference B``, and likewise for each option named in `many`."""
+
+    many: ClassVar[tuple[str, ...]] = ("--reference",)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        option = None
+        for arg in args:
+            if arg.startswith("-"):
+                option = arg if arg in self.many else None
+            elif option is not None and spread[-1] != option:
+                spread.append(option)
+            spread.append(arg)
+        return list(super().parse_args(ctx, spread))
+
+
+class ManyDevices(ManyValues):
+    """Several devices, too."""
+
+    many = ("--device", "--reference")

@@ -1,0 +1,68 @@
+"""Evidence, its slopes, and leave-one-out errors against plain formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import multivariate_normal
+
+from latency_models.choices.regression import (
+    _dual_evidence,
+    _primal_evidence,
+    fit_posterior,
+)
+
+RNG = np.random.default_rng(0)
+GROUPS = [RNG.standard_normal((12, 3)), RNG.standard_normal((12, 5))]
+Z = RNG.standard_normal(12)
+VARIANCES, NOISE = np.array([0.7, 0.2]), 0.3
+
+
+def kernel(variances: np.ndarray, noise: float) -> np.ndarray:
+    parts = [v * group @ group.T for v, group in zip(variances, GROUPS, strict=True)]
+    return sum(parts) + 1.0 + noise * np.eye(len(Z))
+
+
+def test_both_forms_are_the_normal_distributions_log_density() -> None:
+    def density(variances: np.ndarray, noise: float) -> float:
+        return multivariate_normal(np.zeros(12), kernel(variances, noise)).logpdf(Z)
+
+    other = np.array([0.1, 1.5]), 0.05
+    expected = density(VARIANCES, NOISE) - density(*other)
+    for evidence in (_dual_evidence, _primal_evidence):
+        found = evidence(GROUPS, Z, VARIANCES, NOISE)[0] - evidence(GROUPS, Z, *other)[0]
+        assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("evidence", [_dual_evidence, _primal_evidence])
+def test_slopes(evidence: object) -> None:
+    assert callable(evidence)
+    point = np.append(VARIANCES, NOISE)
+    slopes = approx_fprime(point, lambda p: evidence(GROUPS, Z, p[:-1], p[-1])[0], 1e-7)
+    assert evidence(GROUPS, Z, VARIANCES, NOISE)[1] == pytest.approx(slopes, rel=1e-4, abs=1e-4)
+
+
+def test_leave_one_out_errors_are_those_of_fits_without_the_one() -> None:
+    posterior = fit_posterior(GROUPS, Z, [0.0, 0.0], -2.0)
+    full = kernel(posterior.variances, posterior.noise)
+    for i in (0, 5):
+        rest = np.delete(np.arange(12), i)
+        solved = np.linalg.solve(
+            full[np.ix_(rest, rest)], np.column_stack([Z[rest], full[rest, i]])
+        )
+        mean = full[i, rest] @ solved[:, 0]
+        variance = full[i, i] - full[i, rest] @ solved[:, 1]
+        assert posterior.loo_means[i] == pytest.approx(mean)
+        assert posterior.loo_errors[i] == pytest.approx((Z[i] - mean) / np.sqrt(variance))
+
+
+def test_the_evidence_finds_which_group_matters_and_how_loud_the_noise_is() -> None:
+    rng = np.random.default_rng(1)
+    useful, useless = rng.standard_normal((400, 4)) / 2, rng.standard_normal((400, 30)) / 5.5
+    z = useful @ np.array([1.5, -1.0, 0.5, 1.0]) + 0.3 * rng.standard_normal(400)
+    z = (z - z.mean()) / z.std()
+    posterior = fit_posterior([useful, useless], z, [-3.0, 0.0], -1.0)
+    assert posterior.variances[0] > 20 * posterior.variances[1]
+    signal = np.square(useful @ np.array([1.5, -1.0, 0.5, 1.0])).mean()
+    assert posterior.noise == pytest.approx(0.09 / (signal + 0.09), rel=0.2)
