@@ -5,6 +5,7 @@ from archspace.document import ArchitectureDocument, Normalization, SpaceReferen
 from archspace.factory import space_from_dict
 from archspace.nasbench201 import NasBench201Space
 from archspace.nasbench201_cell import CELL_OPS, live_edge_columns
+from archspace.nasbench201_cell import EDGES as CELL_EDGES
 from archspace.nasbench201_config import NasBench201SpaceConfig
 from archspace.network import (
     INPUT,
@@ -32,6 +33,7 @@ from archspace.staged import StagedSpace
 from archspace.staged_config import StageConfig, StagedSpaceConfig
 
 __all__ = [
+    "CELL_EDGES",
     "CELL_OPS",
     "INPUT",
     "Architecture",

@@ -8,6 +8,7 @@ cost is the sum of the weights at these codes. Groups of features say which code
 | ``counts`` | an operation, wherever it stands (decisions with the same choices are counted together) | as below |
 | ``choices`` | a choice of one decision | 6 |
 | ``live counts``, ``live choices`` | likewise, of edges on a path from input to output only (cells) | 6 |
+| ``live nodes`` | a node on such a path, the last one meaning that the cell computes anything (cells) | 3 |
 | ``pairs`` | two choices together (where that is at most 4,096 pairs) | 15 |
 """
 
@@ -19,13 +20,17 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import Decision, NasBench201Space, SearchSpace, live_edge_columns
+from archspace import CELL_EDGES, Decision, NasBench201Space, SearchSpace, live_edge_columns
 
 Choices = NDArray[np.integer]
 """(architectures, decisions): the index of each decision's choice."""
 Floats = NDArray[np.float64]
 
 _MOST_PAIRS = 4096
+_NODES = tuple(
+    tuple(i for i, (_, target) in enumerate(CELL_EDGES) if target == node) for node in (1, 2, 3)
+)
+"""Edges into each node of a cell but the first."""
 
 
 class ChoiceEncoding:
@@ -43,7 +48,10 @@ class ChoiceEncoding:
         num_choices = int(self._starts[-1])
         self._is_cell = isinstance(space, NasBench201Space)
         self._live_start = num_choices
-        used = num_choices * (2 if self._is_cell else 1)
+        used = num_choices
+        if self._is_cell:
+            self._node_start = 2 * num_choices
+            used = self._node_start + len(_NODES)
         self._pairs: list[tuple[int, int, int]] = []
         for a, b in combinations(range(len(decisions)), 2) if self._has_pairs() else ():
             self._pairs.append((a, b, used))
@@ -63,6 +71,7 @@ class ChoiceEncoding:
         if self._is_cell:
             groups["live counts"] = self._placed(counts, self._live_start)
             groups["live choices"] = self._placed(choices, self._live_start)
+            groups["live nodes"] = self._placed(np.eye(len(_NODES)), self._node_start)
         if self._pairs:
             start = self._pairs[0][2]
             groups["pairs"] = self._placed(np.eye(self.num_codes - 1 - start), start)
@@ -95,6 +104,9 @@ class ChoiceEncoding:
                 np.where(alive, column + self._live_start, nothing)
                 for alive, column in zip(live, single.T, strict=True)
             ]
+            for number, edges in enumerate(_NODES):
+                reached = np.logical_or.reduce([live[edge] for edge in edges])
+                columns.append(np.where(reached, self._node_start + number, nothing))
         columns += [
             start + choices[:, a] * self._sizes[b] + choices[:, b] for a, b, start in self._pairs
         ]

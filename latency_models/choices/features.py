@@ -18,6 +18,7 @@ PRIOR_MEANS: Mapping[str, float] = {
     "choices": -3.0,
     "live counts": -4.0,
     "live choices": -5.0,
+    "live nodes": -5.0,
     "pairs": -6.0,
 }
 """Mean of log v_g: that a cost is a sum over operations explains most of it, where they stand less, the rest little."""

@@ -9,7 +9,7 @@ means speak, with hundreds the measurements do. `z` has mean 0 and variance 1, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
+Evidence = Callable[[Floats, float], tuple[float, Floats]]
+"""(v_g of each group, v_noise) → (log evidence up to a constant, its derivatives by each of them)."""
 
 _PRIOR_STD = 2.0
 _LEAST_NOISE = 1e-4
@@ -58,10 +60,11 @@ def fit_posterior(
     """
     means = np.array([*prior_means, prior_noise])
     num_features = sum(group.shape[1] for group in groups)
-    evidence = _dual_evidence if len(z) <= num_features else _primal_evidence
+    form = _dual_evidence if len(z) <= num_features else _primal_evidence
+    evidence = form(groups, z)
 
     def loss(logs: Floats) -> tuple[float, Floats]:
-        value, gradient = evidence(groups, z, np.exp(logs[:-1]), _noise(logs[-1]))
+        value, gradient = evidence(np.exp(logs[:-1]), _noise(logs[-1]))
         gradient = gradient * np.append(np.exp(logs[:-1]), np.exp(logs[-1]))
         off = (logs - means) / _PRIOR_STD
         return float(0.5 * off @ off - value), off / _PRIOR_STD - gradient
@@ -81,39 +84,43 @@ def _noise(log_noise: float) -> float:
     return float(np.exp(log_noise)) + _LEAST_NOISE
 
 
-def _dual_evidence(
-    groups: Sequence[Floats], z: Floats, variances: Floats, noise: float
-) -> tuple[float, Floats]:
-    """(log evidence up to a constant, its derivatives by each v_g and v_noise), by the (m, m) kernel."""
+def _dual_evidence(groups: Sequence[Floats], z: Floats) -> Evidence:
+    """By the (measurements, measurements) kernel."""
     kernels = [group @ group.T for group in groups]
-    total = noise * np.eye(len(z)) + 1.0  # 1: the intercept's variance
-    for variance, kernel in zip(variances, kernels, strict=True):
-        total += variance * kernel
-    inverse = np.linalg.inv(total)
-    alpha = inverse @ z
-    value = -0.5 * (z @ alpha + np.linalg.slogdet(total)[1])
-    slopes = [0.5 * (alpha @ kernel @ alpha - np.sum(inverse * kernel)) for kernel in kernels]
-    slopes.append(0.5 * (alpha @ alpha - np.trace(inverse)))
-    return float(value), np.array(slopes)
+
+    def evidence(variances: Floats, noise: float) -> tuple[float, Floats]:
+        total = noise * np.eye(len(z)) + 1.0  # 1: the intercept's variance
+        for variance, kernel in zip(variances, kernels, strict=True):
+            total += variance * kernel
+        inverse = np.linalg.inv(total)
+        alpha = inverse @ z
+        value = -0.5 * (z @ alpha + np.linalg.slogdet(total)[1])
+        slopes = [0.5 * (alpha @ kernel @ alpha - np.sum(inverse * kernel)) for kernel in kernels]
+        slopes.append(0.5 * (alpha @ alpha - np.trace(inverse)))
+        return float(value), np.array(slopes)
+
+    return evidence
 
 
-def _primal_evidence(
-    groups: Sequence[Floats], z: Floats, variances: Floats, noise: float
-) -> tuple[float, Floats]:
-    """The same by the (features, features) matrix: cheaper where measurements are many."""
+def _primal_evidence(groups: Sequence[Floats], z: Floats) -> Evidence:
+    """By the (features, features) matrix: cheaper where measurements are many."""
     design, of_group = _design(groups)
-    gram, moment = design.T @ design, design.T @ z
-    prior = np.append(1 / variances[of_group], 1.0)
-    inverse = np.linalg.inv(gram / noise + np.diag(prior))
-    weights = inverse @ moment / noise
-    log_det = -np.linalg.slogdet(inverse)[1] - np.log(prior).sum() + len(z) * np.log(noise)
-    residual = z @ z - 2 * weights @ moment + weights @ gram @ weights
-    value = -0.5 * ((z @ z - moment @ weights) / noise + log_det)
-    # ∂/∂v of the evidence at the posterior: (w² + its variance − v) / 2v², summed over the group
-    each = 0.5 * prior**2 * (weights**2 + np.diag(inverse) - 1 / prior)
-    slopes = [each[:-1][of_group == g].sum() for g in range(len(groups))]
-    slopes.append(0.5 * ((residual + np.sum(inverse * gram)) / noise**2 - len(z) / noise))
-    return float(value), np.array(slopes)
+    gram, moment, square = design.T @ design, design.T @ z, z @ z
+
+    def evidence(variances: Floats, noise: float) -> tuple[float, Floats]:
+        prior = np.append(1 / variances[of_group], 1.0)
+        inverse = np.linalg.inv(gram / noise + np.diag(prior))
+        weights = inverse @ moment / noise
+        log_det = -np.linalg.slogdet(inverse)[1] - np.log(prior).sum() + len(z) * np.log(noise)
+        residual = square - 2 * weights @ moment + weights @ gram @ weights
+        value = -0.5 * ((square - moment @ weights) / noise + log_det)
+        # ∂/∂v of the evidence at the posterior: (w² + its variance − v) / 2v², summed over the group
+        each = 0.5 * prior**2 * (weights**2 + np.diag(inverse) - 1 / prior)
+        slopes = [each[:-1][of_group == g].sum() for g in range(len(groups))]
+        slopes.append(0.5 * ((residual + np.sum(inverse * gram)) / noise**2 - len(z) / noise))
+        return float(value), np.array(slopes)
+
+    return evidence
 
 
 def _design(groups: Sequence[Floats]) -> tuple[Floats, NDArray[np.intp]]:

@@ -29,6 +29,8 @@ def test_a_cells_features_are_what_one_counts_by_hand() -> None:
     assert choices.sum(axis=1).tolist() == [6, 6]
     assert choices[0].reshape(6, 5).argmax(axis=1).tolist() == list(cell(text))
     assert summed(encoding.groups["live choices"], codes).sum(axis=1).tolist() == [3, 1]
+    nodes = summed(encoding.groups["live nodes"], codes)
+    assert nodes.tolist() == [[1, 1, 1], [0, 0, 1]]
     pairs = summed(encoding.groups["pairs"], codes)
     assert pairs.shape == (2, 15 * 25)
     assert pairs.sum(axis=1).tolist() == [15, 15]
@@ -39,6 +41,13 @@ def test_many_cells_at_once_have_the_live_edges_of_each() -> None:
     choices = rng.integers(0, 5, (500, 6))
     columns = np.stack(live_edge_columns(list(choices.T)), axis=1)
     assert [tuple(row) for row in columns.tolist()] == [live_edges(row) for row in choices.tolist()]
+
+
+def test_a_cell_that_computes_nothing_has_no_live_node() -> None:
+    encoding = ChoiceEncoding(CELLS)
+    codes = encoding.codes(np.array([[3, 3, 3, 0, 0, 0]]))  # nothing leads to the last node
+    for name in ("live counts", "live choices", "live nodes"):
+        assert not summed(encoding.groups[name], codes).any()
 
 
 def test_narrow_integers_do_not_overflow() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
 from latency_models.choices.regression import (
+    Evidence,
     _dual_evidence,
     _primal_evidence,
     fit_posterior,
@@ -30,17 +33,18 @@ def test_both_forms_are_the_normal_distributions_log_density() -> None:
 
     other = np.array([0.1, 1.5]), 0.05
     expected = density(VARIANCES, NOISE) - density(*other)
-    for evidence in (_dual_evidence, _primal_evidence):
-        found = evidence(GROUPS, Z, VARIANCES, NOISE)[0] - evidence(GROUPS, Z, *other)[0]
+    for form in (_dual_evidence, _primal_evidence):
+        evidence = form(GROUPS, Z)
+        found = evidence(VARIANCES, NOISE)[0] - evidence(*other)[0]
         assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("evidence", [_dual_evidence, _primal_evidence])
-def test_slopes(evidence: object) -> None:
-    assert callable(evidence)
+@pytest.mark.parametrize("form", [_dual_evidence, _primal_evidence])
+def test_slopes(form: Callable[..., Evidence]) -> None:
+    evidence = form(GROUPS, Z)
     point = np.append(VARIANCES, NOISE)
-    slopes = approx_fprime(point, lambda p: evidence(GROUPS, Z, p[:-1], p[-1])[0], 1e-7)
-    assert evidence(GROUPS, Z, VARIANCES, NOISE)[1] == pytest.approx(slopes, rel=1e-4, abs=1e-4)
+    slopes = approx_fprime(point, lambda p: evidence(p[:-1], p[-1])[0], 1e-7)
+    assert evidence(VARIANCES, NOISE)[1] == pytest.approx(slopes, rel=1e-4, abs=1e-4)
 
 
 def test_leave_one_out_errors_are_those_of_fits_without_the_one() -> None:
