@@ -11,6 +11,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archspace.cost_memo import CostMemo
 from archspace.network import Block
 from archspace.space import BlockCost, InvalidChoices
@@ -67,6 +70,7 @@ class DecisionGraph:
         self._first_end = len(self._next)
         self._end_blocks = [self._block_id(ending(state)) for state in last]
         self._cost_tables = CostMemo[_CostTable]()
+        self._tables: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
 
     def _explore(self, start: Hashable, expand: Expand) -> list[Hashable]:
         """Number the states level by level (so that steps lead to higher numbers); gives the last level."""
@@ -185,6 +189,45 @@ class DecisionGraph:
         nodes = self._walk(prefix)
         made = sum(table.steps[node][choice] for node, choice in zip(nodes, prefix, strict=False))
         return made + table.to_go[nodes[-1]]
+
+    def total_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """Σ `block_cost` over the words of complete walks: all walks take each step together.
+
+        Raises InvalidChoices: another number of decisions, or a step that there is not.
+        """
+        rows = np.asarray(choices, dtype=np.intp)
+        if rows.ndim != 2 or rows.shape[1] != len(self._names):
+            raise InvalidChoices(
+                f"expected choices of shape (n, {len(self._names)}), got {rows.shape}"
+            )
+        successors, blocks = self._step_tables()
+        if ((rows < 0) | (rows >= successors.shape[1])).any():
+            raise InvalidChoices(f"expected choices in 0–{successors.shape[1] - 1}")
+        costs = np.array([*(block_cost(block) for block in self.blocks), 0.0])  # [NOTHING] is 0
+        nodes = np.zeros(len(rows), dtype=np.intp)
+        totals = np.full(len(rows), costs[self._opening])
+        for name, column in zip(self._names, rows.T, strict=True):
+            totals += costs[blocks[nodes, column]]
+            nodes = successors[nodes, column]
+            if (nodes == NOTHING).any():
+                row = int(np.argmax(nodes == NOTHING))
+                raise InvalidChoices(
+                    f"{name}: choice {column[row]} of row {row} is not valid there"
+                )
+        return np.asarray(totals + costs[np.array(self._end_blocks)[nodes - self._first_end]])
+
+    def _step_tables(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """(successors, blocks) by node and choice; NOTHING where a node has fewer choices."""
+        if self._tables is None:
+            shape = (self._first_end, max(map(len, self._next)))
+            successors, blocks = np.full(shape, NOTHING), np.full(shape, NOTHING)
+            for node, (after, given) in enumerate(zip(self._next, self._step_blocks, strict=True)):
+                successors[node, : len(after)] = after
+                blocks[node, : len(given)] = given
+            self._tables = successors, blocks
+        return self._tables
 
     def _cost_table(self, block_cost: BlockCost) -> _CostTable:
         costs = [float(block_cost(block)) for block in self.blocks]

@@ -141,6 +141,17 @@ class NasBench201Space(SearchSpace):
         tables = self._cheapest.get(block_cost, self._cheapest_by_length)
         return float(tables[len(prefix)][tuple(prefix)])
 
+    def total_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        cells = np.asarray(choices, dtype=np.intp)
+        if cells.ndim != 2 or cells.shape[1] != len(EDGES):
+            raise InvalidChoices(f"expected choices of shape (n, {len(EDGES)}), got {cells.shape}")
+        if ((cells < 0) | (cells >= len(CELL_OPS))).any():
+            raise InvalidChoices(f"expected choices in 0–{len(CELL_OPS) - 1}")
+        complete = self._cheapest.get(block_cost, self._cheapest_by_length)[-1]
+        return np.asarray(complete[tuple(cells.T)])
+
     def _cheapest_by_length(self, block_cost: BlockCost) -> list[NDArray[np.float64]]:
         """Entry k has shape (5,) * k: the cheapest network of each prefix of k choices."""
         fixed, cell_blocks = self._additive_blocks()

@@ -118,6 +118,20 @@ class SearchSpace(ABC):
         """
 
     @abstractmethod
+    def total_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """Σ `block_cost` over the blocks of each architecture: (architectures,), for thousands at once.
+
+        Args:
+            choices: (architectures, decisions) indices, complete.
+            block_cost: as in `minimum_cost`.
+
+        Raises:
+            InvalidChoices: choices that the masks do not allow.
+        """
+
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready description from which the same space can be made again."""
 

@@ -214,6 +214,11 @@ class StagedSpace(SearchSpace):
     def minimum_cost(self, prefix: Sequence[int], block_cost: BlockCost) -> float:
         return self._graph.minimum_cost(prefix, block_cost)
 
+    def total_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        return self._graph.total_costs(choices, block_cost)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

@@ -67,5 +67,10 @@ class LimitedSpace(SearchSpace):
         """Over the underlying space's completions."""
         return self.unlimited.minimum_cost(prefix, block_cost)
 
+    def total_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        return self.unlimited.total_costs(choices, block_cost)
+
     def to_dict(self) -> dict[str, Any]:
         return self.unlimited.to_dict()

@@ -6,7 +6,10 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from archspace import Block, Network
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Block, Network, SearchSpace
 from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction
 from latency_models.cost import Cost, CostModel, PrefixCosts
@@ -19,6 +22,15 @@ class _BlockCost(NamedTuple):
     latency_ms: float
     extra_std_ms: float  # on top of the model's own error: 0 for blocks that were measured
     estimate_mj: float
+
+
+class BatchCosts(NamedTuple):
+    """Costs of many networks, no exit taken; each (architectures,), stds one standard deviation."""
+
+    latency_ms: NDArray[np.float64]
+    latency_std_ms: NDArray[np.float64]
+    energy_mj: NDArray[np.float64]
+    energy_std_mj: NDArray[np.float64]
 
 
 class ProfiledCostModel(CostModel):
@@ -65,6 +77,35 @@ class ProfiledCostModel(CostModel):
             DeviceFileError: a network holds a kind of layer of which nothing was measured.
         """
         return [self._predict(network) for network in networks]
+
+    def predict_choices(self, space: SearchSpace, choices: NDArray[np.integer]) -> BatchCosts:
+        """The worst case (no exit taken) of many architectures at once, without resolving one of them.
+
+        Args:
+            space: whose choices these are.
+            choices: (architectures, decisions) indices, complete and valid.
+
+        Raises:
+            DeviceFileError: as `predict`.
+            InvalidChoices: choices that the space does not allow.
+        """
+        latency = self._correction.overhead_ms + space.total_costs(choices, self.block_latency_ms)
+        variance = space.total_costs(choices, self._block_variance)
+        variance += (self._correction.relative_std * latency) ** 2
+        estimate = space.total_costs(choices, self._block_estimate)
+        energy = self._energy.mj_per_ms * latency + self._energy.estimate_scale * estimate
+        return BatchCosts(
+            latency_ms=latency,
+            latency_std_ms=self._interval_scale * np.sqrt(variance),
+            energy_mj=energy,
+            energy_std_mj=self._energy.relative_std * energy,
+        )
+
+    def _block_variance(self, block: Block) -> float:
+        return self._block(block).extra_std_ms ** 2
+
+    def _block_estimate(self, block: Block) -> float:
+        return self._block(block).estimate_mj
 
     def block_latency_ms(self, block: Block) -> float:
         return self._block(block).latency_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from archspace import (
     ArchitectureDocument,
+    Block,
+    InvalidChoices,
     NasBench201Space,
     SearchSpace,
     Shape,
@@ -150,6 +153,35 @@ def test_the_bound_shrinks_never_as_choices_are_made(space: SearchSpace, seed: i
     bounds = [space.minimum_cost(choices[:n], block_cost) for n in range(len(choices) + 1)]
     assert bounds == sorted(bounds)
     assert bounds[-1] == len(space.resolve(choices).blocks)
+
+
+def weight(block: Block) -> float:
+    return 1.0 + crc32(block.signature.encode()) / 2**32
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(), seeds)
+def test_costs_of_many_are_those_of_each_networks_blocks(space: SearchSpace, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    choices = [space.sample(rng) for _ in range(20)]
+    expected = [sum(map(weight, space.resolve(row).blocks)) for row in choices]
+    assert space.total_costs(np.array(choices), weight) == pytest.approx(expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(), seeds)
+def test_costs_of_choices_that_are_not_valid_are_refused(space: SearchSpace, seed: int) -> None:
+    choices = np.array([space.sample(np.random.default_rng(seed))] * 2)
+    for wrong in (choices[:, :-1], choices[0], choices - 100, choices + 100):
+        with pytest.raises(InvalidChoices):
+            space.total_costs(wrong, weight)
+    for position, decision in enumerate(space.decisions):
+        valid = space.mask(tuple(choices[1, :position]))
+        for choice in np.flatnonzero(~valid):
+            changed = choices.copy()
+            changed[1, position] = choice
+            with pytest.raises(InvalidChoices, match=decision.name):
+                space.total_costs(changed, weight)
 
 
 @pytest.mark.parametrize(

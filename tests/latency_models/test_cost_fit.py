@@ -67,6 +67,22 @@ def test_regression_predicts_blocks_that_were_not_measured(
         assert lone_ms + table.call_ms == pytest.approx(alone_ms, rel=0.15)
 
 
+def test_many_choices_cost_what_their_networks_cost(
+    machine: Any, space: StagedSpace, networks: list[Network]
+) -> None:
+    model = fit(machine, networks, distinct_blocks(networks)[::2])  # some blocks are regressed
+    rng = np.random.default_rng(9)
+    choices = [space.sample(rng) for _ in range(30)]
+    batch = model.predict_choices(space, np.array(choices))
+    single = model.predict([space.resolve(row) for row in choices])
+    for i, costs in enumerate(single):
+        latency, energy = costs.latency_ms[-1], costs.energy_mj[-1]
+        assert batch.latency_ms[i] == pytest.approx(latency.value)
+        assert batch.latency_std_ms[i] == pytest.approx(latency.std)
+        assert batch.energy_mj[i] == pytest.approx(energy.value)
+        assert batch.energy_std_mj[i] == pytest.approx(energy.std)
+
+
 def test_exact_where_costs_add_up(make_machine: Any, networks: list[Network]) -> None:
     machine = make_machine(noise=0.0, interaction=0.0)
     model = fit(machine, networks, distinct_blocks(networks))
