@@ -6,6 +6,7 @@ ValueError
     ├── MeasuringFailed      a network could not be run or timed; never turned into a cost of 0
     ├── CostModelRefused     too poor on held-out networks to be trusted
     ├── DeviceFileError      a device file that is damaged, of another version, or not one
+    ├── JournalMismatch      measurements of an unfinished profile that is another one
     ├── SuiteError           a measuring suite, or figures filled into one, that cannot be used
     └── TableError           a table of measured results that cannot be used
 """
@@ -31,6 +32,10 @@ class CostModelRefused(LatencyModelError):
 
 class DeviceFileError(LatencyModelError):
     """A device file that cannot be read."""
+
+
+class JournalMismatch(LatencyModelError):
+    """The journal of an unfinished profile is not this profile's."""
 
 
 class SuiteError(LatencyModelError):

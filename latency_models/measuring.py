@@ -10,6 +10,9 @@ the machine for a while, changes both alike.
 | pass | one sample of every network of the group, the reference among them, in a new random order |
 | round | `repeats` passes; each network's figure is its median, over the reference's median |
 | measurement | the median over `rounds` such ratios, times the reference's own time |
+
+A round in which the reference took over 15 % more or less than in the median round is thrown away: something else ran
+then, and a ratio of two times that were disturbed differently says nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ SAMPLE_SECONDS = 0.00025
 MAX_CALLS = 50
 ROUND_SECONDS = 0.01
 """Slow networks need no more passes in a round than fit into this (a call of theirs is a long sample)."""
+LARGEST_DRIFT = 1.15
+"""Of the reference's time in a round, over its median or under it."""
 _IQR_OF_NORMAL = 1.349
 """Interquartile range of a normal distribution with standard deviation 1."""
 
@@ -52,6 +57,7 @@ class Measurement:
         latency: of one call, in ms, source ``measured``. Its std is that of one round (how far a user's own
             repeat may be off), from the interquartile range of the rounds' ratios.
         rounds: number of rounds behind it.
+        discarded: rounds thrown away, because the reference drifted in them.
         reference_ms: the reference network's time that ratios were multiplied with.
         drift: the reference's time in the last round over that in the first, minus 1.
     """
@@ -60,6 +66,7 @@ class Measurement:
     rounds: int
     reference_ms: float
     drift: float
+    discarded: int = 0
 
     def at_reference(self, reference_ms: float) -> Measurement:
         """The same measurement as if the reference had taken `reference_ms`."""
@@ -202,6 +209,7 @@ class _Rounds:
 
     network_s: NDArray[np.float64]
     reference_s: NDArray[np.float64]
+    discarded: int = 0
 
     def measurement(self, reference_ms: float) -> Measurement:
         ratios = self.network_s / self.reference_s
@@ -212,7 +220,16 @@ class _Rounds:
             rounds=len(ratios),
             reference_ms=reference_ms,
             drift=float(self.reference_s[-1] / self.reference_s[0]) - 1,
+            discarded=self.discarded,
         )
+
+    def steady(self) -> _Rounds:
+        """Without the rounds in which the reference drifted; with all, where less than half would be left."""
+        off = self.reference_s / np.median(self.reference_s)
+        kept = (off < LARGEST_DRIFT) & (off > 1 / LARGEST_DRIFT)
+        if kept.sum() < max(2, len(kept) / 2):
+            return self
+        return _Rounds(self.network_s[kept], self.reference_s[kept], int((~kept).sum()))
 
 
 def _pooled_reference_ms(rounds: Sequence[_Rounds]) -> float:
@@ -252,7 +269,7 @@ def _checked(network: Network, rounds: _Rounds) -> _Rounds | MeasuringFailed:
                 f"network {network.digest}: times {seconds.tolist()} s are not all above 0; "
                 "the clock of this machine is too coarse"
             )
-    return rounds
+    return rounds.steady()
 
 
 class _Timer:

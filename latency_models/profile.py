@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +26,14 @@ from latency_models.energy import (
     measure_energies,
 )
 from latency_models.energy_readers import EnergyReader, find_energy_reader
-from latency_models.errors import MeasuringFailed
+from latency_models.errors import CostModelRefused, MeasuringFailed
+from latency_models.journal import MeasuringJournal, results_from_json, results_to_json
 from latency_models.measuring import GROUP_SIZE, Clock, measure_each
 from latency_models.profile_config import ProfileConfig
 from latency_models.profile_fit import Measured, ProfileData, additive_table, fit_device_file
 from latency_models.runners import Loader, load_runner
 from latency_models.sampling import (
+    ProfileNetworks,
     blocks_to_measure,
     call_network,
     profile_networks,
@@ -54,6 +59,7 @@ def profile_device(
     *,
     seed: int = 0,
     on_progress: Progress | None = None,
+    journal_path: Path | None = None,
     load: Loader = load_runner,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
@@ -66,24 +72,45 @@ def profile_device(
         device_config, profile_config: which device, and how much to measure.
         seed: decides which networks are measured, and in which order.
         on_progress: see `Progress`.
+        journal_path: file that keeps each measurement as it comes; a profile that was killed goes on from it, within
+            the rest of its budget. Deleted at the end. None: nothing is kept.
         load, clock, sleep, find_reader: how networks are made ready and timed, and energy is read.
 
     Raises:
         DeviceUnavailable: the device is not there.
+        JournalMismatch: `journal_path` is of another profile.
         MeasuringFailed: nearly nothing could be measured.
         CostModelRefused: held-out networks are ranked with a Spearman correlation below 0.8.
         ValueError: the space has too few distinct networks to be profiled.
     """
+    device, config = Device.here(device_config), profile_config or ProfileConfig()
+    journal = None
+    if journal_path is not None:
+        header = {
+            "kind": "netlathe_journal",
+            "space": space.digest,
+            "device": asdict(device),
+            "profile": config.model_dump(mode="json"),
+            "seed": seed,
+        }
+        journal = MeasuringJournal(journal_path, header)
     profile = _Profile(
-        device=Device.here(device_config),
-        config=profile_config or ProfileConfig(),
+        device=device,
+        config=config,
         seed=seed,
         on_progress=on_progress or (lambda what, share: None),
+        journal=journal,
         load=load,
         clock=clock,
         sleep=sleep,
     )
-    return profile.run(space, find_reader)
+    try:
+        file = profile.run(space, find_reader)
+    except CostModelRefused:
+        profile.forget()  # the same measurements would be refused again
+        raise
+    profile.forget()
+    return file
 
 
 class _Profile:
@@ -96,6 +123,7 @@ class _Profile:
         config: ProfileConfig,
         seed: int,
         on_progress: Progress,
+        journal: MeasuringJournal | None,
         load: Loader,
         clock: Clock,
         sleep: Callable[[float], None],
@@ -103,8 +131,9 @@ class _Profile:
         self._device, self._config = device, config
         self._rng = np.random.default_rng(seed)
         self._on_progress = on_progress
+        self._journal = journal
         self._load, self._clock, self._sleep = load, clock, sleep
-        self._start = clock()
+        self._start = clock() - (journal.elapsed_s if journal is not None else 0.0)
         self._failures: list[MeasuringFailed] = []
 
     def run(
@@ -112,13 +141,7 @@ class _Profile:
     ) -> DeviceFile:
         config = self._config
         reader = find_reader(self._device.accelerator)
-        networks = profile_networks(
-            space,
-            config.num_networks,
-            config.num_held_out,
-            self._rng,
-            may_go_on=lambda: self._elapsed_share() < _SAMPLING_UNTIL,
-        )
+        networks = self._sampled(space)
         before = self._elapsed_share()
         held_out = self._measure(
             "held-out networks", networks.held_out, until=_SAMPLING_UNTIL + _HELD_OUT_SHARE
@@ -155,11 +178,45 @@ class _Profile:
             seconds=self._clock() - self._start,
         )
 
+    def forget(self) -> None:
+        """The journal is not needed any more."""
+        if self._journal is not None:
+            self._journal.delete()
+
+    def _sampled(self, space: SearchSpace) -> ProfileNetworks:
+        """As many networks as the time allows; the same ones when a profile is gone on with."""
+        went_on = 0
+        allowed = self._replayed(["sampling"])
+
+        def may_go_on() -> bool:
+            nonlocal went_on
+            if allowed is None:
+                goes_on = self._elapsed_share() < _SAMPLING_UNTIL
+            else:
+                goes_on = went_on < int(allowed)
+            went_on += goes_on
+            return goes_on
+
+        config = self._config
+        networks = profile_networks(
+            space, config.num_networks, config.num_held_out, self._rng, may_go_on=may_go_on
+        )
+        if allowed is None:
+            self._record(["sampling"], went_on)
+        return networks
+
+    def _replayed(self, what: Sequence[str]) -> Any | None:
+        return self._journal.replay(what) if self._journal is not None else None
+
+    def _record(self, what: Sequence[str], content: Any) -> None:
+        if self._journal is not None:
+            self._journal.add(what, content, self._clock() - self._start)
+
     def _measure(self, what: str, networks: Sequence[Network], *, until: float) -> Measured:
         """Measure group by group up to a share of the budget; the first group is measured in any case."""
         measured = Measured([], [])
         for start in range(0, len(networks), GROUP_SIZE):
-            if start and self._elapsed_share() >= until:
+            if start and self._time_is_up(what, until):
                 _log.info("time is up: %d of %d %s measured", start, len(networks), what)
                 break
             self._on_progress(what, min(1.0, self._elapsed_share()))
@@ -172,16 +229,35 @@ class _Profile:
             ) from failure
         return measured
 
+    def _time_is_up(self, what: str, until: float) -> bool:
+        """Decided once: a profile that is gone on with stops a stage where it stopped it before."""
+        end = ["time is up", what]
+        if self._journal is not None and self._journal.replayed_s is not None:
+            return self._journal.comes_next(end) and bool(self._journal.replay(end))
+        if self._elapsed_share() < until:
+            return False
+        self._record(end, True)
+        return True
+
     def _measure_group(self, group: Sequence[Network], measured: Measured) -> None:
-        results = measure_each(
-            group,
-            self._device,
-            rounds=self._config.rounds,
-            repeats=self._config.repeats,
-            seed=int(self._rng.integers(2**31)),
-            load=self._load,
-            clock=self._clock,
+        seed = int(self._rng.integers(2**31))
+        digests = [network.digest for network in group]
+        known = self._replayed(digests)
+        results = (
+            results_from_json(known)
+            if known is not None
+            else measure_each(
+                group,
+                self._device,
+                rounds=self._config.rounds,
+                repeats=self._config.repeats,
+                seed=seed,
+                load=self._load,
+                clock=self._clock,
+            )
         )
+        if known is None:
+            self._record(digests, results_to_json(results))
         for network, result in zip(group, results, strict=True):
             if isinstance(result, MeasuringFailed):
                 _log.warning("left out: %s", result)
@@ -241,7 +317,11 @@ class _Profile:
         )
 
     def _elapsed_share(self) -> float:
-        return (self._clock() - self._start) / self._config.budget_s
+        """Of the budget; while a journal is replayed, as it was then."""
+        seconds = self._journal.replayed_s if self._journal is not None else None
+        if seconds is None:
+            seconds = self._clock() - self._start
+        return seconds / self._config.budget_s
 
 
 def _additive_ms(table: AdditiveTable, network: Network) -> float:

@@ -22,3 +22,19 @@ class ProfileConfig(BaseModel):
     """Rounds behind each measurement; see `measuring`."""
     repeats: int = Field(default=5, ge=1, le=1000)
     """Passes in a round."""
+
+    def with_budget(self, budget_s: float) -> ProfileConfig:
+        """As this one, for another time: with more of it, as many more networks and blocks, and steadier figures."""
+        scale = max(1.0, budget_s / self.budget_s)
+        return ProfileConfig(
+            budget_s=budget_s,
+            num_networks=_scaled(self.num_networks, scale, 2000),
+            num_held_out=_scaled(self.num_held_out, scale**0.5, 256),
+            num_blocks=_scaled(self.num_blocks, scale, 2000),
+            rounds=max(self.rounds, 9) if scale >= 3 else self.rounds,
+            repeats=self.repeats,
+        )
+
+
+def _scaled(number: int, scale: float, most: int) -> int:
+    return max(number, min(most, round(number * scale)))

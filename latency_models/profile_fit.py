@@ -64,10 +64,15 @@ class ProfileData:
     num_failed: int
 
     @property
+    def results(self) -> list[Measurement]:
+        """All measurements."""
+        parts = (self.held_out, self.again, self.call, self.lone, self.fitted)
+        return [m for part in parts for m in part.results]
+
+    @property
     def references_ms(self) -> list[float]:
         """The reference network's time beside each network."""
-        parts = (self.held_out, self.again, self.call, self.lone, self.fitted)
-        return [m.reference_ms for part in parts for m in part.results]
+        return [m.reference_ms for m in self.results]
 
     def at_common_reference(self) -> ProfileData:
         """All figures as if the reference had taken its median time throughout."""
@@ -147,6 +152,8 @@ def fit_device_file(
             num_blocks_measured=len(data.blocks),
             num_blocks_used=data.num_blocks_used,
             num_failed=data.num_failed,
+            num_rounds=sum(m.rounds + m.discarded for m in data.results),
+            num_rounds_discarded=sum(m.discarded for m in data.results),
             fastest_ms=min(measured_ms),
             slowest_ms=max(measured_ms),
             reference_ms=data.held_out.results[0].reference_ms,

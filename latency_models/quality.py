@@ -46,6 +46,7 @@ class ProfileReport(BaseModel):
         num_blocks_measured: blocks measured alone.
         num_blocks_used: distinct blocks of the space.
         num_failed: blocks and networks that could not be measured.
+        num_rounds, num_rounds_discarded: rounds measured, and those of them thrown away since the reference drifted.
         fastest_ms, slowest_ms: range of the held-out networks' latencies.
         reference_ms: the reference network's time; all figures are ratios to it, times this.
         drift: the reference's slowest time over its quickest, minus 1, over groups of networks measured together.
@@ -70,6 +71,8 @@ class ProfileReport(BaseModel):
     num_blocks_measured: int
     num_blocks_used: int
     num_failed: int
+    num_rounds: int = 0
+    num_rounds_discarded: int = 0
     fastest_ms: float
     slowest_ms: float
     reference_ms: float

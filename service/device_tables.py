@@ -45,6 +45,7 @@ def measured_rows(file: DeviceFile) -> list[Row]:
         ("an empty call", f"{file.additive.call_ms:.4g} ms"),
         ("reference network", f"{report.reference_ms:.4g} ms"),
         ("drift of the reference", f"{100 * report.drift:.0f} %"),
+        ("rounds thrown away", f"{report.num_rounds_discarded} of {report.num_rounds}"),
         ("time it took", f"{report.seconds:.1f} s" if report.seconds else "unknown"),
         ("energy", energy_text(file)),
     ]

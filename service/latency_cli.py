@@ -24,6 +24,38 @@ ARCHITECTURE_HELP = "An architecture.json or an exported folder."
 
 
 @app.command()
+def profile(
+    config: Annotated[Path, typer.Argument(help="A run file (YAML): whose space is profiled.")],
+    out: Annotated[Path, typer.Option("--out", help="The device file to write.")] = Path(
+        "device.json"
+    ),
+    device: Annotated[
+        str | None, typer.Option("--device", help="What to call this device.", metavar="NAME")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time for measuring, such as 90s or 3m.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: --set device.threads=2.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine, learn what the config's networks cost on it, and state the error."""
+    from service.commands.latency_profile import run_latency_profile
+
+    run_latency_profile(
+        config,
+        out=out,
+        name=device,
+        budget=budget,
+        overrides=overrides or [],
+        force=force,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def show(device_file: DevicePath, as_json: AsJson = False) -> None:
     """Show what was measured, how well the cost model predicts, and what its intervals mean."""
     from service.commands.latency_show import run_latency_show

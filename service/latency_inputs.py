@@ -27,7 +27,7 @@ def read_device_file(path: Path) -> DeviceFile:
     """A profiled device. Raises NotFoundError, or UsageError for files that are not one."""
     if not path.is_file():
         raise NotFoundError(
-            f"no device file at {path}; `netlathe space CONFIG --save-device {path}` makes one"
+            f"no device file at {path}; `netlathe latency profile CONFIG --out {path}` makes one"
         )
     from latency_models import DeviceFile, DeviceFileError
 

@@ -12,7 +12,7 @@ from latency_models import (
     measure_networks,
     reference_network,
 )
-from latency_models.measuring import measure_each
+from latency_models.measuring import _Rounds, measure_each
 from latency_models.runners import load_runner
 
 
@@ -40,6 +40,23 @@ def test_a_machine_that_slows_down_gives_the_same_ratios(
     assert 1 + machine.slowdown * machine.now > 2  # times as slow at the end
     expected = [machine.true_ms(network) for network in networks]
     np.testing.assert_allclose([m.latency.value for m in measured], expected, rtol=0.02)
+
+
+def test_rounds_in_which_something_else_ran_are_thrown_away() -> None:
+    steady = np.full(8, 2.0)
+    reference = np.array([1.0, 1.0, 1.5, 1.0, 3.0, 1.0, 1.01, 0.99])
+    rounds = _Rounds(steady * np.array([1, 1, 1.1, 1, 2, 1, 1.01, 0.99]), reference).steady()
+    measurement = rounds.measurement(reference_ms=4.0)
+    assert (measurement.rounds, measurement.discarded) == (6, 2)
+    assert measurement.latency.value == pytest.approx(8.0)
+    assert measurement.latency.std == pytest.approx(0, abs=1e-12)
+
+
+def test_where_nothing_is_steady_all_rounds_count() -> None:
+    reference = np.array([1.0, 2.0, 4.0, 8.0])
+    rounds = _Rounds(2 * reference, reference).steady()
+    assert rounds.measurement(1.0).discarded == 0
+    assert len(rounds.reference_s) == 4
 
 
 def test_spread_grows_with_noise(

@@ -20,6 +20,7 @@ from service.cli import app
 from service.errors import ConflictError, NotFoundError, UsageError
 from service.wiring import _warn_of_differences
 from tests.latency_models.suite_samples import measured_rows, read_table, write_table
+from tests.service.wide_config import write_wide_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICK = CONFIGS / "digits-quick.yaml"
@@ -242,12 +243,7 @@ def test_faults_have_their_exit_code(
 
 @pytest.mark.slow
 def test_onnx_runtime_timed_by_a_user_s_own_script(tmp_path: Path) -> None:
-    config = tmp_path / "wide.yaml"
-    config.write_text(
-        "name: wide\ndata: {kind: digits}\nspace:\n  kind: staged\n  stem_channels: 16\n"
-        "  operations: [conv_k3, conv_k5, dwconv_k3, identity]\n  stages:\n"
-        "    - {channels: 64, layers: 2}\n    - {channels: 128, layers: 2, stride: 2}\n"
-    )
+    config = write_wide_config(tmp_path)
     suite = tmp_path / "suite"
     netlathe("export-suite", config, "--to", suite, *SMALL)
     (tmp_path / "measure.py").write_text(MEASURE)
