@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.many_values import ManyDevices
+from service.table_options import ManyDevices, References, Space
 
 app = typer.Typer(
     help="Measure Netlathe itself on tables of measured results.", no_args_is_help=True
@@ -25,17 +25,8 @@ def latency(
     device: Annotated[
         list[str], typer.Option("--device", help="Columns to learn.", metavar="COL...")
     ],
-    space: Annotated[
-        str, typer.Option("--space", help="nasbench201, or a run file whose space it is.")
-    ] = "nasbench201",
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--reference",
-            help="Columns of other devices that may help, on at most 900 architectures.",
-            metavar="COL...",
-        ),
-    ] = None,
+    space: Space = "nasbench201",
+    reference: References = None,
     samples: Annotated[
         str, typer.Option("--samples", help="Numbers of measured architectures.")
     ] = "10,20,50,100,300,900",
@@ -47,7 +38,10 @@ def latency(
         Path | None, typer.Option("--json", help="Write all records to this file.")
     ] = None,
 ) -> None:
-    """Learn devices from few measurements and judge the predictions on all others."""
+    """Learn devices from few measurements and judge the predictions on all others.
+
+    References are used on 900 architectures, none of which is judged on.
+    """
     from service.commands.bench_latency import run_bench_latency
 
     run_bench_latency(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.many_values import ManyValues
+from service.table_options import ManyValues, References, Space
 
 app = typer.Typer(
     help="Learn, show and explain what networks cost on a device.", no_args_is_help=True
@@ -115,15 +115,8 @@ def fit(
     ],
     device: Annotated[str, typer.Option("--device", help="The column to learn.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
-    space: Annotated[
-        str, typer.Option("--space", help="nasbench201, or a run file whose space it is.")
-    ] = "nasbench201",
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--reference", help="Columns of other devices that may help.", metavar="COL..."
-        ),
-    ] = None,
+    space: Space = "nasbench201",
+    reference: References = None,
     unit: Annotated[str, typer.Option("--unit", help="Of the column: ms or mJ.")] = "ms",
     as_json: AsJson = False,
 ) -> None:

@@ -1,10 +1,19 @@
-"""Options of the command line that take several values at once."""
+"""Options of the verbs that learn from tables; some take several values at once."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import typer
 from typer.core import TyperCommand
+
+Space = Annotated[
+    str, typer.Option("--space", help="nasbench201, or a run file whose space it is.")
+]
+References = Annotated[
+    list[str] | None,
+    typer.Option("--reference", help="Columns of other devices that may help.", metavar="COL..."),
+]
 
 
 class ManyValues(TyperCommand):
