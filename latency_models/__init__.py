@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latency_models.calibration import TWO_SIDED_90, interval_90
+    from latency_models.calibration import interval_90
     from latency_models.choices.bench import BenchRecord, LatencyBench
     from latency_models.choices.fitted_device import FittedDevice, fit_device
     from latency_models.choices.model import ChoiceModel, fit_choice_model
@@ -51,7 +51,7 @@ _NAMES_BY_FILE = {
     "choices.fitted_device": ("FittedDevice", "fit_device"),
     "choices.model": ("ChoiceModel", "fit_choice_model"),
     "choices.table": ("ChoiceTable",),
-    "calibration": ("TWO_SIDED_90", "interval_90"),
+    "calibration": ("interval_90",),
     "comparison": ("BlockRatio", "DeviceComparison", "compare_devices"),
     "cost": ("Cost", "CostModel", "CostSource", "PrefixCosts"),
     "cost_model": ("ProfiledCostModel",),
@@ -83,7 +83,6 @@ _NAMES_BY_FILE = {
 _FILES = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 
 __all__ = [
-    "TWO_SIDED_90",
     "BenchRecord",
     "BlockRatio",
     "BlockShare",

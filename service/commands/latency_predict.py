@@ -146,7 +146,7 @@ def _row(name: str, head: PredictedHead) -> tuple[str, ...]:
 def _run_fitted(paths: Sequence[Path], device_path: Path, *, as_json: bool) -> None:
     """A device learnt from a table knows one cost of whole networks, and only those of its space."""
     from archspace import SpaceError
-    from latency_models import TWO_SIDED_90
+    from latency_models import Cost, interval_90
 
     fitted = read_fitted_device(device_path)
     choices = []
@@ -159,21 +159,20 @@ def _run_fitted(paths: Sequence[Path], device_path: Path, *, as_json: bool) -> N
                 f"({fitted.space.kind}): {error}"
             ) from error
     values, stds = fitted.model.predict_with_std(np.array(choices))
+    costs = [
+        Cost(value, std, "predicted")
+        for value, std in zip(values.tolist(), stds.tolist(), strict=True)
+    ]
     unit = fitted.header.unit
     if as_json:
         networks = [
-            {"file": str(path), "value": value, "std": std, "source": "predicted"}
-            for path, value, std in zip(paths, values.tolist(), stds.tolist(), strict=True)
+            {"file": str(path), **asdict(cost)} for path, cost in zip(paths, costs, strict=True)
         ]
         print_json({"device": fitted.header.device, "unit": unit, "networks": networks})
         return
-    rows = [
-        (
-            str(path),
-            f"{value:.4g} ± {std:.2g}",
-            f"{max(0.0, value - TWO_SIDED_90 * std):.4g} – {value + TWO_SIDED_90 * std:.4g}",
-            "predicted",
-        )
-        for path, value, std in zip(paths, values.tolist(), stds.tolist(), strict=True)
-    ]
+    rows = []
+    for path, cost in zip(paths, costs, strict=True):
+        low, high = interval_90(cost)
+        spread = f"{cost.value:.4g} ± {cost.std:.2g}"
+        rows.append((str(path), spread, f"{low:.4g} – {high:.4g}", cost.source))
     print_table(fitted.header.device, ("network", unit, "90 % interval", "which is"), rows)

@@ -85,7 +85,7 @@ def test_a_network_of_another_space_is_refused(fitted: Path, tmp_path: Path) -> 
     choices = space.sample(np.random.default_rng(0))
     path = tmp_path / "staged.json"
     ArchitectureDocument(
-        digest="0" * 16,
+        digest=space.architecture(choices).digest,
         label="staged",
         network=space.resolve(choices),
         space={"kind": space.kind, "digest": space.digest},
