@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import SearchSpace
+from latency_models.active import informative_order
 from latency_models.choices.encoding import Choices, Floats
 from latency_models.choices.features import PRIOR_MEANS, REFERENCES, Features
 
@@ -27,9 +28,8 @@ def choose_architectures(
 ) -> NDArray[np.intp]:
     """Indices into `pool` of `count` architectures, every beginning of which is a good choice by itself.
 
-    The first `MOST_CHOSEN` are chosen one by one: the next is the one whose measurement would lower the mean variance
-    of all the pool's predictions most (integrated variance reduction: Cohn, Ghahramani & Jordan 1996, "Active
-    Learning with Statistical Models", section 3, for the linear model of `regression`). The others are drawn.
+    The first `MOST_CHOSEN` are chosen one by one, by what they would teach the linear model of `regression` under its
+    prior (`informative_order`). The others are drawn.
 
     Raises:
         ValueError: more than the pool holds.
@@ -37,18 +37,9 @@ def choose_architectures(
     if count > len(pool):
         raise ValueError(f"expected at most {len(pool)} architectures to choose, got {count}")
     design = _prior_design(Features.of(space, pool, references), pool)
-    covariance = np.eye(design.shape[1])
-    moment = design.T @ design / len(design)
+    chosen = informative_order(design, min(count, MOST_CHOSEN), _NOISE)
     free = np.ones(len(pool), dtype=bool)
-    chosen: list[int] = []
-    for _ in range(min(count, MOST_CHOSEN)):
-        spread = design @ covariance
-        variance = np.einsum("ij,ij->i", spread, design)
-        gain = np.einsum("ij,ij->i", spread @ moment, spread) / (variance + _NOISE)
-        best = int(np.argmax(np.where(free, gain, -1.0)))
-        covariance -= np.outer(spread[best], spread[best]) / (variance[best] + _NOISE)
-        free[best] = False
-        chosen.append(best)
+    free[chosen] = False
     others = rng.permutation(np.flatnonzero(free))[: count - len(chosen)]
     return np.concatenate([np.array(chosen, dtype=np.intp), others])
 

@@ -27,6 +27,7 @@ Choices = NDArray[np.integer]
 Floats = NDArray[np.float64]
 
 _MOST_PAIRS = 4096
+_WIDE = 1000  # columns from which a product of matrices is quicker than picking rows
 _NODES = tuple(
     tuple(i for i, (_, target) in enumerate(CELL_EDGES) if target == node) for node in (1, 2, 3)
 )
@@ -132,6 +133,10 @@ def _entries(offers: Sequence[tuple[object, ...]]) -> list[tuple[tuple[object, .
 
 def summed(table: NDArray[np.floating], codes: NDArray[np.intp]) -> NDArray[np.floating]:
     """Σ table[code] of each architecture: (architectures, …) for a `table` of (num_codes, …)."""
+    if table.ndim == 2 and table.shape[1] > _WIDE:
+        counts = np.zeros((len(codes), len(table)), dtype=table.dtype)
+        np.add.at(counts, (np.arange(len(codes))[:, None], codes), 1)
+        return np.asarray(counts @ table)
     total = table[codes[:, 0]]
     for column in codes.T[1:]:
         total += table[column]

@@ -17,6 +17,7 @@ from latency_models.errors import TableError
 LEAST_MEASURED = 5
 """Architectures below which nothing is fitted."""
 _RANK = 48
+_MANY_FEATURES = 1000
 _FEW = 20  # leave-one-out errors below which their 90 % quantile says less than the normal distribution
 _LEAST_SHARE = 0.5  # of the smallest measured value: no prediction is below
 
@@ -155,16 +156,33 @@ def _folded(
 def _low_rank(
     posterior: Posterior, projection: Floats, centre: Floats, seen: Floats
 ) -> tuple[Floats, Floats, float]:
-    """(factor, its centre, mean variance left out): the directions in which the pool's predictions vary most.
+    """(factor, its centre, mean variance left out): the directions in which the pool's predictions vary most."""
+    rows = np.column_stack([seen, np.ones(len(seen))])
+    many = len(posterior.covariance) > _MANY_FEATURES
+    directions = _directions_by_rows if many else _directions_by_features
+    turned, rest = directions(posterior.covariance, rows)
+    return projection @ turned[:-1], centre @ turned[:-1] - turned[-1], rest
 
-    With covariance = L·Lᵀ, the variance of a prediction is |Lᵀφ|²; of Lᵀφ the pool's main components are kept.
+
+def _directions_by_features(covariance: Floats, rows: Floats) -> tuple[Floats, float]:
+    """((features + 1, rank) T, mean variance left out): |Tᵀφ|² is nearly φ's variance, in the mean over `rows`.
+
+    With covariance = L·Lᵀ, the variance of a prediction is |Lᵀφ|²; of Lᵀφ the rows' main components are kept.
     """
-    root = np.linalg.cholesky(posterior.covariance + 1e-12 * np.eye(len(posterior.covariance)))
-    spread = np.column_stack([seen, np.ones(len(seen))]) @ root
-    sizes, directions = np.linalg.eigh(spread.T @ spread / len(seen))
-    kept = directions[:, -_RANK:]
-    turned = root @ kept  # (features + 1, rank)
-    return projection @ turned[:-1], centre @ turned[:-1] - turned[-1], float(sizes[:-_RANK].sum())
+    root = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(covariance)))
+    spread = rows @ root
+    sizes, directions = np.linalg.eigh(spread.T @ spread / len(rows))
+    return root @ directions[:, -_RANK:], float(sizes[:-_RANK].sum())
+
+
+def _directions_by_rows(covariance: Floats, rows: Floats) -> tuple[Floats, float]:
+    """The same by the covariance of some rows' predictions, where features are many."""
+    rows = rows[:_MANY_FEATURES]
+    spread = covariance @ rows.T
+    sizes, directions = np.linalg.eigh(rows @ spread / len(rows))
+    kept = np.maximum(sizes[-_RANK:], 1e-300)
+    turned = spread @ directions[:, -_RANK:] / np.sqrt(kept * len(rows))
+    return turned, float(np.maximum(sizes[:-_RANK], 0).sum())
 
 
 def _interval_scale(loo_errors: Floats) -> float:

@@ -130,21 +130,27 @@ def _design(groups: Sequence[Floats]) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def _posterior(groups: Sequence[Floats], z: Floats, variances: Floats, noise: float) -> Posterior:
+    """By the smaller one of the two matrices; leave-one-out as in Rasmussen & Williams 2006, equations 5.10-5.12."""
     design, of_group = _design(groups)
     scale = np.append(np.sqrt(variances[of_group]), 1.0)
     scaled = design * scale
-    inverse = np.linalg.inv(scaled.T @ scaled / noise + np.eye(len(scale)))
-    mean = inverse @ scaled.T @ z / noise
-    # the kernel's inverse by Woodbury: (I − A·inverse·Aᵀ / noise) / noise; leave-one-out as in
-    # Rasmussen & Williams 2006, equations 5.10-5.12
-    alpha = (z - scaled @ mean) / noise
-    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled, optimize=True) / noise
-    precision = np.maximum(1 - leverage, 1e-9) / noise
+    if len(z) < len(scale):
+        kernel_inverse = np.linalg.inv(scaled @ scaled.T + noise * np.eye(len(z)))
+        alpha, precision = kernel_inverse @ z, np.diag(kernel_inverse)
+        mean = scaled.T @ alpha
+        covariance = np.eye(len(scale)) - scaled.T @ kernel_inverse @ scaled
+    else:
+        covariance = np.linalg.inv(scaled.T @ scaled / noise + np.eye(len(scale)))
+        mean = covariance @ scaled.T @ z / noise
+        # the kernel's inverse by Woodbury: (I − A·covariance·Aᵀ / noise) / noise
+        alpha = (z - scaled @ mean) / noise
+        leverage = np.einsum("ij,jk,ik->i", scaled, covariance, scaled, optimize=True) / noise
+        precision = np.maximum(1 - leverage, 1e-9) / noise
     return Posterior(
         variances=variances,
         noise=noise,
         mean=mean * scale,
-        covariance=inverse * np.outer(scale, scale),
+        covariance=covariance * np.outer(scale, scale),
         loo_means=z - alpha / precision,
         loo_errors=alpha / np.sqrt(precision),
     )

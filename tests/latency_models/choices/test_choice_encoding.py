@@ -75,3 +75,10 @@ def test_other_spaces_count_decisions_that_offer_the_same_together() -> None:
 def test_choices_that_there_are_not(choices: list[object]) -> None:
     with pytest.raises(ValueError, match="expected choices"):
         ChoiceEncoding(CELLS).codes(np.array(choices))
+
+
+def test_wide_tables_add_up_the_same() -> None:
+    rng = np.random.default_rng(0)
+    table, codes = rng.normal(size=(9, 1500)), rng.integers(0, 9, (20, 4))
+    narrow = np.column_stack([summed(table[:, :700], codes), summed(table[:, 700:], codes)])
+    assert summed(table, codes) == pytest.approx(narrow)

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from archspace import NasBench201Space
 from latency_models import ChoiceModel, TableError, fit_choice_model
 from latency_models.choices.design import choose_architectures
+from latency_models.choices.model import _directions_by_features, _directions_by_rows
 from latency_models.choices.references import reference_weights
 
 SPACE = NasBench201Space()
@@ -109,3 +110,14 @@ def test_choosing_more_than_there_are() -> None:
 def test_a_choice_is_never_made_twice() -> None:
     chosen = choose_architectures(SPACE, POOL[:150], 150, RNG)
     assert sorted(chosen.tolist()) == list(range(150))
+
+
+def test_both_ways_to_the_main_directions_give_the_same_variances() -> None:
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(60, 60)) * np.geomspace(1, 1e-4, 60)
+    covariance, rows = root @ root.T, rng.normal(size=(200, 60))
+    exact = np.einsum("ij,jk,ik->i", rows, covariance, rows)
+    for directions in (_directions_by_features, _directions_by_rows):
+        turned, rest = directions(covariance, rows)
+        assert turned.shape == (60, 48)
+        assert np.sum((rows @ turned) ** 2, axis=1) + rest == pytest.approx(exact, rel=1e-3)

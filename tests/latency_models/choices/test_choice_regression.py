@@ -61,6 +61,17 @@ def test_leave_one_out_errors_are_those_of_fits_without_the_one() -> None:
         assert posterior.loo_errors[i] == pytest.approx((Z[i] - mean) / np.sqrt(variance))
 
 
+@pytest.mark.parametrize("rows", [5, 12], ids=["fewer rows", "fewer features"])
+def test_the_posterior_is_the_textbooks(rows: int) -> None:
+    groups = [group[:rows] for group in GROUPS]
+    posterior = fit_posterior(groups, Z[:rows], [0.0, 0.0], -2.0)
+    design = np.column_stack([*groups, np.ones(rows)])
+    prior = np.append(np.repeat(posterior.variances, [3, 5]), 1.0)
+    covariance = np.linalg.inv(design.T @ design / posterior.noise + np.diag(1 / prior))
+    assert posterior.covariance == pytest.approx(covariance, abs=1e-9)
+    assert posterior.mean == pytest.approx(covariance @ design.T @ Z[:rows] / posterior.noise)
+
+
 def test_the_evidence_finds_which_group_matters_and_how_loud_the_noise_is() -> None:
     rng = np.random.default_rng(1)
     useful, useless = rng.standard_normal((400, 4)) / 2, rng.standard_normal((400, 30)) / 5.5
