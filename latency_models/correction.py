@@ -14,6 +14,7 @@ regression on what remains: the posterior mean under δ ~ N(0, 0.05²) and the m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ from latency_models.features import FEATURES, block_digest, block_features
 
 _FOLDS = 5
 _PULL = 0.1  # weight of the prior a = 1, w = 0, in networks of relative error 1
-_DEVIATION_STD = 0.05
+DEVIATION_STD = 0.05
+_COMMON_STD = 0.1  # of how much a machine's speed changes after its profile, for all blocks alike
 _LARGEST_DEVIATION = 0.5
 _LEAST_NOISE = 0.01
 _LEAST_RELATIVE_STD = 0.01
@@ -76,7 +78,7 @@ def fit_correction(
     """
     times = np.asarray(measured_ms, dtype=np.float64)
     noise = max(_LEAST_NOISE, float(np.median(np.asarray(measured_std_ms) / times)))
-    design = _Design.of(table, networks)
+    design = BlockDesign.of(table, networks)
     weights = _fit_weights(design.totals, times)
     deviations = _fit_deviations(design, weights, times, noise)
     names = [*design.digests]
@@ -89,8 +91,61 @@ def fit_correction(
     )
 
 
+def update_correction(
+    correction: Correction,
+    table: AdditiveTable,
+    networks: Sequence[Network],
+    measured_ms: Sequence[float],
+    measured_std_ms: Sequence[float],
+) -> Correction:
+    """What `correction` becomes when a few more networks were measured.
+
+    The posterior mean of a common factor 1 + s, s ~ N(0, 0.1²), and of a further deviation of each of the
+    networks' blocks, δ ~ N(0, 0.05²), given the relative errors of the present predictions and the measurements' noise.
+    Costs stay positive and additive.
+
+    Args:
+        correction, table: what predicts now.
+        networks: at least one.
+        measured_ms, measured_std_ms: as for `fit_correction`.
+    """
+    times = np.asarray(measured_ms, dtype=np.float64)
+    noise = max(_LEAST_NOISE, float(np.median(np.asarray(measured_std_ms) / times)))
+    blocks, counts = _count_blocks(networks)
+    costs = np.array([correction.block_ms(b, table.lone_ms(b)[0]) for b in blocks.values()])
+    predicted = correction.overhead_ms + counts @ costs
+    share = DEVIATION_STD * counts * costs / predicted[:, None]  # (networks, distinct blocks)
+    gram = share @ share.T + _COMMON_STD**2 + noise**2 * np.eye(len(times))
+    pull = np.linalg.solve(gram, times / predicted - 1)
+    factor = max(1 - _LARGEST_DEVIATION, 1 + _COMMON_STD**2 * float(pull.sum()))
+    deviations = dict(correction.deviations)
+    for digest, further in zip(blocks, DEVIATION_STD * share.T @ pull, strict=True):
+        deviation = (1 + deviations.get(digest, 0.0)) * (1 + float(further)) - 1
+        deviations[digest] = min(max(deviation, -_LARGEST_DEVIATION), _LARGEST_DEVIATION)
+    return Correction(
+        overhead_ms=factor * correction.overhead_ms,
+        scale=factor * correction.scale,
+        weights={name: factor * weight for name, weight in correction.weights.items()},
+        deviations=deviations,
+        relative_std=correction.relative_std,
+    )
+
+
+def _count_blocks(
+    networks: Sequence[Network],
+) -> tuple[dict[str, Block], NDArray[np.float64]]:
+    """(the distinct blocks by digest, how often each network holds each; shape (networks, blocks))."""
+    blocks: dict[str, Block] = {}
+    own = []
+    for network in networks:
+        digests = [block_digest(block) for block in network.blocks]
+        blocks |= zip(digests, network.blocks, strict=True)
+        own.append(Counter(digests))
+    return blocks, np.array([[each[digest] for digest in blocks] for each in own], np.float64)
+
+
 @dataclass(frozen=True, slots=True)
-class _Design:
+class BlockDesign:
     """Networks as sums over blocks.
 
     `blocks`: (distinct blocks, 2 + features), columns 0 (overhead is the network's), t, features.
@@ -102,20 +157,10 @@ class _Design:
     counts: NDArray[np.float64]
 
     @classmethod
-    def of(cls, table: AdditiveTable, networks: Sequence[Network]) -> _Design:
-        position: dict[str, int] = {}
-        rows: list[list[float]] = []
-        for network in networks:
-            for block in network.blocks:
-                digest = block_digest(block)
-                if digest not in position:
-                    position[digest] = len(rows)
-                    rows.append([0.0, table.lone_ms(block)[0], *block_features(block)])
-        counts = np.zeros((len(networks), len(rows)))
-        for i, network in enumerate(networks):
-            for block in network.blocks:
-                counts[i, position[block_digest(block)]] += 1
-        return cls(tuple(position), np.array(rows), counts)
+    def of(cls, table: AdditiveTable, networks: Sequence[Network]) -> BlockDesign:
+        blocks, counts = _count_blocks(networks)
+        rows = [[0.0, table.lone_ms(b)[0], *block_features(b)] for b in blocks.values()]
+        return cls(tuple(blocks), np.array(rows), counts)
 
     @property
     def totals(self) -> NDArray[np.float64]:
@@ -123,8 +168,8 @@ class _Design:
         totals[:, 0] = 1.0
         return totals
 
-    def part(self, chosen: NDArray[np.bool_]) -> _Design:
-        return _Design(self.digests, self.blocks, self.counts[chosen])
+    def part(self, chosen: NDArray[np.bool_]) -> BlockDesign:
+        return BlockDesign(self.digests, self.blocks, self.counts[chosen])
 
 
 def _fit_weights(totals: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,17 +186,17 @@ def _fit_weights(totals: NDArray[np.float64], times: NDArray[np.float64]) -> NDA
 
 
 def _fit_deviations(
-    design: _Design, weights: NDArray[np.float64], times: NDArray[np.float64], noise: float
+    design: BlockDesign, weights: NDArray[np.float64], times: NDArray[np.float64], noise: float
 ) -> NDArray[np.float64]:
     base = design.blocks @ weights  # (distinct blocks,)
     residual = 1 - (weights[0] + design.counts @ base) / times
-    share = _DEVIATION_STD * design.counts * base / times[:, None]  # (networks, distinct blocks)
+    share = DEVIATION_STD * design.counts * base / times[:, None]  # (networks, distinct blocks)
     gram = share @ share.T + noise**2 * np.eye(len(times))
-    deviations = _DEVIATION_STD * share.T @ np.linalg.solve(gram, residual)
+    deviations = DEVIATION_STD * share.T @ np.linalg.solve(gram, residual)
     return np.asarray(np.clip(deviations, -_LARGEST_DEVIATION, _LARGEST_DEVIATION))
 
 
-def _cross_validated_std(design: _Design, times: NDArray[np.float64], noise: float) -> float:
+def _cross_validated_std(design: BlockDesign, times: NDArray[np.float64], noise: float) -> float:
     fold = np.arange(len(times)) % min(_FOLDS, len(times))
     errors = np.empty(len(times))
     for k in range(int(fold.max()) + 1):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -99,36 +99,50 @@ def measure_energies(
 ) -> list[Cost]:
     """Energy in mJ that one call of each network adds to the idle device, source ``measured``.
 
-    Each network runs again and again for `parts` times `reader.least_seconds`; the std is that of the parts.
+    Each network runs again and again for `parts` times `reader.least_seconds`. What the idle device takes is read
+    before and after all of it and subtracted. The std is that of one part, and of the idle power between its two readings.
 
     Raises:
         MeasuringFailed: a network does not run, the counter has gone, or it shows no more than the idle
             device takes.
     """
     with runtime_threads(device):
-        idle_mw = idle_power_mw(reader, clock=clock, sleep=sleep)
-        costs = []
+        idle_mw = [idle_power_mw(reader, clock=clock, sleep=sleep)]
+        runs = []
         for network in networks:
             runner = load(network, device)
-            values = [_energy_of_call(runner, reader, idle_mw, clock) for _ in range(parts)]
-            costs.append(Cost(float(np.mean(values)), float(np.std(values)), "measured"))
-    return costs
+            runs.append([_run_and_read(runner, reader, clock) for _ in range(parts)])
+        idle_mw.append(idle_power_mw(reader, clock=clock, sleep=sleep))
+    return [_cost(own, idle_mw, reader.name) for own in runs]
 
 
-def _energy_of_call(
-    runner: Runner, reader: EnergyReader, idle_mw: float, clock: Callable[[], float]
-) -> float:
+class _Reading(NamedTuple):
+    """What the counter showed while a network ran; all a call."""
+
+    used_mj: float
+    seconds: float
+
+
+def _run_and_read(runner: Runner, reader: EnergyReader, clock: Callable[[], float]) -> _Reading:
     calls, start, before = 0, clock(), _read(reader)
     while calls == 0 or clock() - start < reader.least_seconds:
         runner()
         calls += 1
-    used = _read(reader) - before
-    energy = (used - idle_mw * (clock() - start)) / calls
-    if not np.isfinite(energy) or energy <= 0:
-        raise MeasuringFailed(
-            f"{reader.name} shows {used:.3g} mJ for {calls} calls, not more than the idle device takes"
-        )
-    return energy
+    return _Reading((_read(reader) - before) / calls, (clock() - start) / calls)
+
+
+def _cost(runs: Sequence[_Reading], idle_mw: Sequence[float], reader_name: str) -> Cost:
+    idle = float(np.mean(idle_mw))
+    values = [run.used_mj - idle * run.seconds for run in runs]
+    for run, value in zip(runs, values, strict=True):
+        if not np.isfinite(value) or value <= 0:
+            raise MeasuringFailed(
+                f"{reader_name} shows {run.used_mj:.3g} mJ a call of {1e3 * run.seconds:.3g} ms, not more than the idle "
+                f"device takes in that time ({idle * run.seconds:.3g} mJ)"
+            )
+    of_parts = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    of_idle = np.std(idle_mw, ddof=1) * np.mean([run.seconds for run in runs])
+    return Cost(float(np.mean(values)), float(np.hypot(of_parts, of_idle)), "measured")
 
 
 def idle_power_mw(

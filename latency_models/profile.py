@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from archspace import Block, Network, SearchSpace
-from latency_models.additive import AdditiveTable
 from latency_models.device import Accelerator, Device, DeviceConfig
 from latency_models.device_file import DeviceFile
 from latency_models.energy import (
@@ -37,8 +36,8 @@ from latency_models.sampling import (
     blocks_to_measure,
     call_network,
     profile_networks,
-    spread_over_costs,
 )
+from latency_models.selection import networks_to_fit
 
 _log = logging.getLogger(__name__)
 
@@ -151,10 +150,7 @@ class _Profile:
         used = blocks_to_measure(space, networks.candidates)
         call, blocks, lone = self._measure_blocks(used[: config.num_blocks])
         rough = additive_table(call, blocks, lone)
-
-        to_fit = spread_over_costs(
-            networks.candidates, lambda network: _additive_ms(rough, network), config.num_networks
-        )
+        to_fit = networks_to_fit(networks.candidates, rough, config.num_networks)
         energy_share = _energy_seconds(reader) / config.budget_s
         fitted = self._measure(
             "networks", to_fit, until=max(_BLOCKS_UNTIL, 1 - held_out_share - energy_share)
@@ -324,11 +320,7 @@ class _Profile:
         return seconds / self._config.budget_s
 
 
-def _additive_ms(table: AdditiveTable, network: Network) -> float:
-    return sum(table.lone_ms(block)[0] for block in network.blocks)
-
-
 def _energy_seconds(reader: EnergyReader | None) -> float:
     if reader is None:
         return 0.0
-    return 1.0 + (1 + _ENERGY_NETWORKS) * reader.least_seconds
+    return 2.0 + (2 + _ENERGY_NETWORKS) * reader.least_seconds

@@ -77,6 +77,30 @@ def test_idle_power_is_not_the_network_s(
         assert cost.std >= 0
 
 
+def test_an_idle_power_that_moves_is_part_of_the_uncertainty(
+    make_machine: Any, make_reader: Any, device: Device, networks: list[Network]
+) -> None:
+    machine = make_machine(power_w=5.0, idle_w=10.0, noise=0.0)
+    idles = iter([10.0, 13.0])  # W, while the device sleeps before and after the network ran
+
+    def sleep(seconds: float) -> None:
+        machine.idle_w = next(idles)
+        machine.sleep(seconds)
+        machine.idle_w = 11.5
+
+    (cost,) = measure_energies(
+        networks[:1],
+        device,
+        make_reader(machine),
+        load=machine.load,
+        clock=machine.clock,
+        sleep=sleep,
+    )
+    took_ms = machine.true_ms(networks[0])
+    assert cost.value == pytest.approx(5.0 * took_ms)
+    assert cost.std == pytest.approx(3.0 / np.sqrt(2) * took_ms)
+
+
 def test_no_more_than_idle_is_a_failure_not_zero(
     make_machine: Any, make_reader: Any, device: Device, networks: list[Network]
 ) -> None:
