@@ -60,21 +60,30 @@ class CostBounds:
         self.space = space
         self.limits = limits
         self.terms: tuple[CostTerm, ...] = ()
-        if cost_model is not None:
-            self.terms = (
-                self._term(
-                    "latency_ms",
-                    cost_model.block_latency_ms,
-                    limits.latency_ms,
-                    overhead=cost_model.additive_overhead_ms,
-                    margin=cost_model.latency_margin,
-                ),
-                self._term("energy_mj", cost_model.block_energy_mj, limits.energy_mj),
-                self._term("num_params", block_params, _params_limit(limits)),
-                self._term("macs", block_macs, limits.macs),
-            )
-        self.binding = tuple(term for term in self.terms if math.isfinite(term.limit))
+        self.binding: tuple[CostTerm, ...] = ()
         """The terms that have a hard limit."""
+        self.version = 0
+        """Grows with `use`: what was computed from an older version no longer holds."""
+        if cost_model is not None:
+            self.use(cost_model)
+
+    def use(self, cost_model: CostModel) -> None:
+        """From now on, bound by this model's block costs."""
+        limits = self.limits
+        self.version += 1
+        self.terms = (
+            self._term(
+                "latency_ms",
+                cost_model.block_latency_ms,
+                limits.latency_ms,
+                overhead=cost_model.additive_overhead_ms,
+                margin=cost_model.latency_margin,
+            ),
+            self._term("energy_mj", cost_model.block_energy_mj, limits.energy_mj),
+            self._term("num_params", block_params, _params_limit(limits)),
+            self._term("macs", block_macs, limits.macs),
+        )
+        self.binding = tuple(term for term in self.terms if math.isfinite(term.limit))
 
     def _term(
         self,

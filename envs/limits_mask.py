@@ -35,9 +35,9 @@ class LimitedSpace(SearchSpace):
         self._cached_mask = lru_cache(CACHED_PREFIXES)(self._mask)
 
     def mask(self, prefix: Sequence[int]) -> NDArray[np.bool_]:
-        return self._cached_mask(tuple(prefix)).copy()
+        return self._cached_mask(tuple(prefix), self.bounds.version).copy()
 
-    def _mask(self, prefix: Choices) -> NDArray[np.bool_]:
+    def _mask(self, prefix: Choices, version: int) -> NDArray[np.bool_]:
         valid = self.unlimited.mask(prefix)
         if not self.bounds.binding or valid.sum() == 1:
             return valid

@@ -4,6 +4,7 @@ Importing the package loads neither torch nor Ray.
 """
 
 from evaluation.child_runner import ChildLimits
+from evaluation.choices_costing import ChoicesCosting
 from evaluation.costing import Costing, ModelCosting, TableCosting, expected_cost
 from evaluation.evaluator import (
     BudgetExhausted,
@@ -49,6 +50,7 @@ __all__ = [
     "ChildLimits",
     "ChildResult",
     "ChildTask",
+    "ChoicesCosting",
     "Costing",
     "Evaluation",
     "EvaluationError",

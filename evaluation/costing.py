@@ -72,6 +72,10 @@ class ModelCosting(Costing):
         self._model = cost_model
         self._remembered: OrderedDict[tuple[str, int], tuple[PrefixCosts, int, int]] = OrderedDict()
 
+    def use(self, cost_model: CostModel) -> None:
+        """Predict with this model from now on; its `version` must be its own among those used here."""
+        self._model = cost_model
+
     def costs(
         self,
         architecture: Architecture,
@@ -131,7 +135,7 @@ class TableCosting(Costing):
     ) -> NetworkCosts | None:
         latency_ms = self._measured(architecture, self._latency_column)
         if self._energy_column is None:
-            energy_mj: Cost | None = _estimated_energy(network)
+            energy_mj: Cost | None = estimated_energy(network)
         else:
             energy_mj = self._measured(architecture, self._energy_column)
         if latency_ms is None or energy_mj is None:
@@ -150,7 +154,8 @@ class TableCosting(Costing):
         return Cost(value, 0.0, "measured") if value is not None and value > 0 else None
 
 
-def _estimated_energy(network: Network) -> Cost:
+def estimated_energy(network: Network) -> Cost:
+    """Energy in mJ of a call with one image, from published constants alone."""
     from latency_models.energy import EnergyModel, estimate_mj
 
     return EnergyModel().cost(0.0, estimate_mj(network))

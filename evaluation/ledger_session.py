@@ -76,6 +76,8 @@ class LedgerSession:
         ] = {}  # by digest; infrastructure failures are not in it
         self._open: dict[str, _Open] = {}  # by digest, in order of proposal
         self._free_in_a_row = 0
+        self._every = 0
+        self._at_barrier: Callable[[int], None] = lambda count: None
 
     @property
     def name(self) -> str:
@@ -114,6 +116,19 @@ class LedgerSession:
         """Evaluations of all proposals made so far that have one, in order."""
         return [evaluation for evaluation in self._done if evaluation is not None]
 
+    def set_barriers(self, every: int, at_barrier: Callable[[int], None]) -> None:
+        """Call `at_barrier(count)` whenever `count` proposals, a multiple of `every`, have been handed back.
+
+        Nothing is open or under way then, and no later proposal has been written down. A replayed session calls it at
+        the same counts again.
+
+        Raises:
+            ValueError: proposals were made already, or `every` is below 1.
+        """
+        if self._done or every < 1:
+            raise ValueError("barriers, 1 or more proposals apart, come before the first proposal")
+        self._every, self._at_barrier = every, at_barrier
+
     def start_at(self, sequence: int) -> None:
         """Take the first `sequence` proposals from the log, as if they had just been made and handed back.
 
@@ -136,6 +151,9 @@ class LedgerSession:
             self._replay(evaluation)
         self._given = sequence
         self._announce(0)
+        if self._every:
+            for count in range(self._every, sequence + 1, self._every):
+                self._at_barrier(count)
 
     def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
         """Propose, wait, and get one evaluation a proposal, in order.
@@ -157,12 +175,14 @@ class LedgerSession:
     def submit(self, batch: Sequence[Choices]) -> list[int]:
         """Write proposals down; evaluating them is for `collect`.
 
-        Where the budget does not reach for all of them, only the first ones that it can pay for are taken.
+        Where the budget does not reach for all of them, only the first ones that it can pay for are taken; where a
+        barrier comes, only those before it.
 
         Returns:
             The sequence number of each proposal taken.
 
         Raises:
+            ValueError: a barrier comes next, and what was submitted before it is not collected.
             BudgetExhausted: it reaches for none.
             SpaceExhausted: the last 1,000 proposals were all free.
             ReplayDivergence: the log holds another proposal at this place.
@@ -170,8 +190,9 @@ class LedgerSession:
             LedgerError: it cannot be written.
         """
         self._check_not_over()
-        architectures = [self._scoring.space.architecture(choices) for choices in batch]
         first = len(self._done)
+        architectures = [self._scoring.space.architecture(choices) for choices in batch]
+        architectures = architectures[: self._before_barrier()]
         new: list[LoggedProposal] = []
         for architecture in architectures:
             if not self._affordable(architecture):
@@ -206,7 +227,18 @@ class LedgerSession:
             )
         ready = self._done[self._given :]
         self._given = len(self._done)
+        if ready and self._every and self._given % self._every == 0:
+            self._at_barrier(self._given)
         return [evaluation for evaluation in ready if evaluation is not None]
+
+    def _before_barrier(self) -> int | None:
+        """How many proposals may be made before the next barrier; None where there are none."""
+        if not self._every:
+            return None
+        left = -len(self._done) % self._every
+        if left == 0 and self._given < len(self._done):
+            raise ValueError("a barrier comes next: collect what was submitted before it")
+        return left or self._every
 
     def _check_not_over(self) -> None:
         if self.replaying:

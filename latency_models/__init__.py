@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latency_models.choices.model import ChoiceModel, fit_choice_model
     from latency_models.choices.table import ChoiceTable
     from latency_models.comparison import BlockRatio, DeviceComparison, compare_devices
+    from latency_models.correction import Correction
     from latency_models.cost import Cost, CostModel, CostSource, PrefixCosts
     from latency_models.cost_model import ProfiledCostModel
     from latency_models.device import Device, DeviceConfig
@@ -53,6 +54,7 @@ _NAMES_BY_FILE = {
     "choices.table": ("ChoiceTable",),
     "calibration": ("interval_90",),
     "comparison": ("BlockRatio", "DeviceComparison", "compare_devices"),
+    "correction": ("Correction",),
     "cost": ("Cost", "CostModel", "CostSource", "PrefixCosts"),
     "cost_model": ("ProfiledCostModel",),
     "device": ("Device", "DeviceConfig"),
@@ -88,6 +90,7 @@ __all__ = [
     "BlockShare",
     "ChoiceModel",
     "ChoiceTable",
+    "Correction",
     "Cost",
     "CostModel",
     "CostModelRefused",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from archspace import Block, Network, SearchSpace
 from latency_models.additive import AdditiveTable
-from latency_models.correction import Correction
+from latency_models.correction import Correction, update_correction
 from latency_models.cost import Cost, CostModel, PrefixCosts
 from latency_models.energy import EnergyModel, estimate_block_mj
 from latency_models.features import block_key
@@ -46,11 +46,10 @@ class ProfiledCostModel(CostModel):
     Args:
         additive, correction, energy: what was fitted.
         batch_size: images in a call.
+        version: of the correction; 1 as profiled.
         interval_scale: makes ± 1.645 standard deviations hold 90 % of held-out networks.
         latency_margin: see `CostModel.latency_margin`.
     """
-
-    version = 1
 
     def __init__(
         self,
@@ -61,7 +60,9 @@ class ProfiledCostModel(CostModel):
         batch_size: int = 1,
         interval_scale: float = 1.0,
         latency_margin: float = 0.0,
+        version: int = 1,
     ) -> None:
+        self.version = version
         self._additive = additive
         self._correction = correction
         self._energy = energy
@@ -69,6 +70,36 @@ class ProfiledCostModel(CostModel):
         self._interval_scale = interval_scale
         self._latency_margin = latency_margin
         self._known: dict[Hashable, _BlockCost] = {}
+
+    @property
+    def correction(self) -> Correction:
+        """What turns the costs of lone blocks into those of networks."""
+        return self._correction
+
+    def with_correction(self, correction: Correction, version: int) -> ProfiledCostModel:
+        """The same model with another correction."""
+        return ProfiledCostModel(
+            self._additive,
+            correction,
+            self._energy,
+            batch_size=self._batch_size,
+            interval_scale=self._interval_scale,
+            latency_margin=self._latency_margin,
+            version=version,
+        )
+
+    def updated(
+        self, networks: Sequence[Network], measured: Sequence[Cost], version: int
+    ) -> ProfiledCostModel:
+        """What the model becomes when `networks` (at least one) were measured; see `update_correction`."""
+        correction = update_correction(
+            self._correction,
+            self._additive,
+            networks,
+            [cost.value for cost in measured],
+            [cost.std for cost in measured],
+        )
+        return self.with_correction(correction, version)
 
     def predict(self, networks: Sequence[Network]) -> list[PrefixCosts]:
         """Costs of each network.

@@ -1,15 +1,22 @@
 """Strategies, the run loop, and what a run leaves behind: tables, report, comparison, mirror."""
 
 from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
-from search.config import ScheduleConfig, SearchConfig
+from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
 from search.export_run import export_pick
 from search.finals import standard_error
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
 from search.parts import Phase, RunParts, SessionStarted
+from search.recalibration import SearchPaused
+from search.run_device import RunDevice
 from search.run_errors import DamagedRun, NotARun, OtherVersion, RunFilesError
 from search.run_loop import run_search
-from search.space_table import SpaceTable, impossible_limits, tabulate_space
+from search.space_table import (
+    SpaceTable,
+    impossible_limits,
+    tabulate_choices,
+    tabulate_space,
+)
 from search.strategies import StrategyConfig, make_strategy
 from search.strategy import Strategy
 from search.summary import PickSummary, RunSummary, read_summary
@@ -24,11 +31,14 @@ __all__ = [
     "ParetoArchive",
     "Phase",
     "PickSummary",
+    "RecalibrationConfig",
+    "RunDevice",
     "RunFilesError",
     "RunParts",
     "RunSummary",
     "ScheduleConfig",
     "SearchConfig",
+    "SearchPaused",
     "SessionStarted",
     "SpaceTable",
     "Strategy",
@@ -45,5 +55,6 @@ __all__ = [
     "read_trials",
     "run_search",
     "standard_error",
+    "tabulate_choices",
     "tabulate_space",
 ]

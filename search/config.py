@@ -9,6 +9,33 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evaluation import Fidelity
 from search.strategies import PPOConfig, RandomConfig, StrategyConfig
 
+RECALIBRATE_FROM = 200
+"""Children; below, measuring during the search is off unless asked for."""
+
+
+class RecalibrationConfig(BaseModel):
+    """Measuring promising children during the search; see `search.recalibration`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: int | None = Field(
+        None,
+        ge=0,
+        description="proposals between two barriers; 0: none; null: 100 where the budget is 200 or more, else none",
+    )
+    networks: int = Field(8, ge=1, le=1000, description="promising children measured at a barrier")
+    max_drift: float = Field(
+        0.25,
+        gt=0,
+        description="median relative difference of measured and predicted latency that pauses the search",
+    )
+
+    def every_for(self, budget: int) -> int:
+        """Proposals between two barriers of a session with this budget; 0: none."""
+        if self.every is not None:
+            return self.every
+        return RECALIBRATE_FROM // 2 if budget >= RECALIBRATE_FROM else 0
+
 
 class SearchConfig(BaseModel):
     """The search itself: one strategy, its budget, and controls at equal budget."""
@@ -21,6 +48,7 @@ class SearchConfig(BaseModel):
         default_factory=lambda: (RandomConfig(),),
         description="run beside the strategy through the same ledger, each with its own equal budget",
     )
+    recalibration: RecalibrationConfig = Field(default_factory=RecalibrationConfig)
 
     @model_validator(mode="after")
     def _names_differ(self) -> SearchConfig:

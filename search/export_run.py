@@ -58,7 +58,7 @@ def plain_document(parts: RunParts, choices: tuple[int, ...]) -> ArchitectureDoc
 def info_of(parts: RunParts, final: Final) -> ExportInfo:
     """The figures for the export's README; measured ones apart, since they differ from run to run."""
     assert parts.dataset is not None
-    assert parts.device_file is not None
+    assert parts.device is not None, "a run that trains has a device"
     evaluation, trained = final.evaluation, final.trained
     validation, test = len(parts.dataset.validation.labels), trained.test_size
     costs = evaluation.costs
@@ -75,7 +75,7 @@ def info_of(parts: RunParts, final: Final) -> ExportInfo:
             measured.append(_figure("energy, no exit taken", worst.energy_mj[-1], "mJ"))
     return ExportInfo(
         pick=final.pick,
-        device=parts.device_file.device.name,
+        device=parts.device.name,
         dataset=parts.dataset.name,
         accuracies=(
             _accuracy("search (validation, short schedule)", evaluation.accuracy, validation),

@@ -41,7 +41,7 @@ FAILED_FINALS = 9
 class Final:
     """One pick after the full schedule. `network` carries the thresholds chosen then.
 
-    `measured` is None where the device file was imported.
+    `measured` is None where the device is not here.
     """
 
     pick: str
@@ -186,7 +186,7 @@ def make_final(
     network = parts.resolve(evaluation.architecture.choices)
     costs = measured.get(digest)
     if costs is not None and costs.latency_ms[-1].source != "measured":
-        costs = None  # of an imported device there are predictions only
+        costs = None  # of a device that is not here there are predictions only
     return Final(
         pick=pick,
         evaluation=evaluation,

@@ -14,11 +14,10 @@ from search.parts import Phase, RunParts
 def measure_front(parts: RunParts, front: Sequence[Evaluation]) -> dict[str, PrefixCosts]:
     """Measured costs of each network of the front, by digest, up to each of its heads.
 
-    Predicted ones where the device file was imported: its device is not here.
+    Where the device is not here (imported, or fitted to a table): what was predicted in the search, no exit taken.
     """
-    assert parts.device_file is not None
-    if parts.device_file.imported:
-        return _predict(parts.device_file, parts, front)
+    if parts.device_file is None or parts.device_file.imported:
+        return {e.architecture.digest: _predicted(e) for e in front}
     known: dict[str, PrefixCosts] = {}
     missing: list[Evaluation] = []
     for evaluation in front:
@@ -34,12 +33,11 @@ def measure_front(parts: RunParts, front: Sequence[Evaluation]) -> dict[str, Pre
     return known
 
 
-def _predict(
-    device_file: DeviceFile, parts: RunParts, evaluations: Sequence[Evaluation]
-) -> dict[str, PrefixCosts]:
-    networks = [parts.resolve(e.architecture.choices) for e in evaluations]
-    digests = [e.architecture.digest for e in evaluations]
-    return dict(zip(digests, device_file.cost_model().predict(networks), strict=True))
+def _predicted(evaluation: Evaluation) -> PrefixCosts:
+    """Of the last head alone."""
+    costs = evaluation.costs
+    assert costs is not None, "what was trained has costs"
+    return PrefixCosts((costs.latency_worst_ms,), (costs.energy_worst_mj,))
 
 
 def _measure(

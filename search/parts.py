@@ -12,6 +12,7 @@ from envs import CostBounds
 from evaluation import Costing, Evaluation, Evaluator, Ledger, LimitsConfig, Objective
 from latency_models import DeviceFile
 from search.config import ScheduleConfig, SearchConfig
+from search.run_device import RunDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,15 @@ def _ignore(event: object) -> None:
 class RunParts:
     """Everything a run needs; `service.wiring` makes it from a config.
 
-    `dataset` and `device_file` are None for runs over a table of measured results: nothing is trained or
-    measured then, and the export is the architecture alone.
+    `dataset`, `device` and `device_file` are None for runs over a table of measured results: nothing is trained or
+    measured then, and the export is the architecture alone. `device_file` is None, too, where the device was fitted to a
+    table: nothing can be measured on it.
 
     Attributes:
         accuracy_floor: share 0-1 below which a network is no use; picks are above it where any network is.
         mirror_dir: folder of ``optuna.db`` and its artifacts, or None for no mirror.
         config_text: the resolved config, for the report.
+        accept_drift: measurements count even where they are further from predictions than the config allows.
         on_phase, on_evaluation: told what happens, for progress displays.
     """
 
@@ -64,10 +67,12 @@ class RunParts:
     training_seed: int
     accuracy_floor: float
     dataset: Dataset | None
+    device: RunDevice | None = None
     device_file: DeviceFile | None
     mirror_dir: Path | None
     config_text: str
     objective_text: str
+    accept_drift: bool = False
     on_phase: Callable[[Phase | SessionStarted], None] = _ignore
     on_evaluation: Callable[[Evaluation], None] = _ignore
 

@@ -12,7 +12,7 @@ from search import wording
 from search.markup import Html, element, joined, paragraph, section, table
 from search.report_networks import colour_key
 from search.report_plots import BAND, LatencyPair, front_rows, scored
-from search.summary import PickSummary, RunSummary, merged_picks
+from search.summary import PickSummary, RecalibrationSummary, RunSummary, merged_picks
 
 _EXAMPLE = 160
 """Characters of a failed child's message that are shown."""
@@ -212,12 +212,14 @@ def latency_text(
             )
         parts.append(
             paragraph(
-                f"On {profile.held_out} networks that the model had not seen: rank correlation "
+                f"The cost model on {profile.judged_on}: rank correlation "
                 f"(Spearman) {profile.spearman:.3f}, mean absolute error "
                 f"{wording.percent(profile.mape, digits=1)}, "
                 f"{wording.percent(profile.within_10, digits=0)} within ±{100 * BAND:.0f} %.{noise}"
             )
         )
+    if summary.recalibrations:
+        parts.append(_recalibrations(summary.recalibrations))
     measured = [p for p in merged_picks(picks) if p.latency_worst_measured is not None]
     rows = []
     for pick in measured:
@@ -237,6 +239,25 @@ def latency_text(
     if not held_out and not rows:
         parts.append(paragraph("Nothing was measured in this run.", kind="note"))
     return joined(parts)
+
+
+def _recalibrations(found: Sequence[RecalibrationSummary]) -> Html:
+    rows = [
+        [
+            each.session,
+            str(each.count),
+            str(each.networks),
+            wording.percent(each.drift, digits=1),
+            str(each.version),
+        ]
+        for each in found
+    ]
+    text = (
+        "While the search ran, the most promising children were measured alone, and the cost model "
+        "learned from them. Rewards keep the version that they were given."
+    )
+    columns = ("session", "after proposals", "measured", "off by (median)", "version from then on")
+    return joined([paragraph(text), table(columns, rows)])
 
 
 def failures(trials: pd.DataFrame) -> Html:

@@ -12,14 +12,13 @@ from evaluation import Evaluation, LedgerSession
 from search.finals import Final, standard_error, worth_picking
 from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
+from search.recalibration import recalibrations
 from search.report import REPORT_FILE, write_report
-from search.report_plots import LatencyPair
 from search.run_clock import BUSY, RunClock
 from search.summary import (
     SUMMARY_FILE,
     DataSummary,
     PickSummary,
-    ProfileSummary,
     RunSummary,
     SessionSummary,
     SpaceSummary,
@@ -72,7 +71,7 @@ def write_report_files(
         summary,
         trials_frame(histories, fidelity=fidelity),
         networks=networks,
-        held_out=_held_out(parts),
+        held_out=parts.device.held_out if parts.device else (),
         config_text=parts.config_text,
         latency_limit_ms=parts.limits.latency_ms,
     )
@@ -107,13 +106,16 @@ def summarise(
             distinct_low=size.distinct_low,
             distinct_high=size.distinct_high,
         ),
-        device=parts.device_file.device.name if parts.device_file else "",
+        device=parts.device.name if parts.device else "",
         objective=parts.objective_text,
         limits=_limits_text(parts),
         picks=pick_rows,
         sessions=_session_summaries(sessions),
         data=_data(parts),
-        profile=_profile(parts),
+        profile=parts.device.quality if parts.device else None,
+        recalibrations=tuple(
+            found for session in sessions for found in recalibrations(parts, session)
+        ),
         utilisation=clock.utilisation(len(parts.evaluator.status())) if parts.dataset else None,
         seconds={name: round(value, 3) for name, value in seconds.items() if name != BUSY},
         paths={
@@ -220,28 +222,6 @@ def _data(parts: RunParts) -> DataSummary | None:
         validation=len(data.validation),
         test=len(data.test),
     )
-
-
-def _profile(parts: RunParts) -> ProfileSummary | None:
-    if parts.device_file is None:
-        return None
-    report = parts.device_file.report
-    return ProfileSummary(
-        spearman=report.spearman,
-        mape=report.mape,
-        within_10=report.within_10,
-        held_out=report.num_held_out,
-        noise_spearman=report.ceiling_spearman,
-        noise_mape=report.ceiling_mape,
-        noise_within_10=report.ceiling_within_10,
-        energy_source=report.energy_source,
-    )
-
-
-def _held_out(parts: RunParts) -> list[LatencyPair]:
-    if parts.device_file is None:
-        return []
-    return [LatencyPair(*pair) for pair in parts.device_file.held_out]
 
 
 def _limits_text(parts: RunParts) -> str:

@@ -17,6 +17,7 @@ from search.finals import Final, make_final, train_picks, worth_picking
 from search.optuna_mirror import OptunaMirror
 from search.pareto import picks
 from search.parts import Phase, RunParts, SessionStarted
+from search.recalibration import recalibrated
 from search.results import summarise, write_report_files, write_tables
 from search.run_clock import RunClock
 from search.strategies import StrategyConfig, make_strategy
@@ -30,6 +31,7 @@ def run_search(parts: RunParts) -> RunSummary:
 
     Raises:
         EvaluatorUnavailable: nothing can be evaluated; what was paid for is kept.
+        SearchPaused: see `recalibration`; calling again goes on.
         KeyboardInterrupt: as it comes; calling again with the same run directory goes on.
     """
     clock = RunClock(parts.ledger)
@@ -83,7 +85,8 @@ def _search_with(
         checkpoint_dir=parts.run_dir / "checkpoints" / session.name,
     )
     started = time.monotonic()
-    strategy.run(session)
+    with recalibrated(parts, session):
+        strategy.run(session)
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session
@@ -108,7 +111,7 @@ def _open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:
     """Fix the picks on validation, train them at the full schedule, test them together, once."""
-    if parts.dataset is None or parts.device_file is None:
+    if parts.dataset is None:
         return ()
     chosen, trained, measured = train_picks(parts, history)
     if not chosen:

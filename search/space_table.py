@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archspace import Architecture, Block, Network, SearchSpace
+from archspace import Architecture, Block, BlockCost, Choices, Network, SearchSpace
 from child_models import count_macs, count_params
-from evaluation import Costing, LimitsConfig, NetworkCosts
+from evaluation import ChoicesCosting, Costing, LimitsConfig, NetworkCosts
 from latency_models import CostModel
+from search.latency_extremes import latency_extremes
 
 MIDDLE_SAMPLES = 201
 
@@ -28,7 +29,8 @@ class SpaceRow:
 class SpaceTable:
     """The table, and the least of each cost that any network of the space can have.
 
-    `least` has the keys of `LimitsConfig`: latency_ms, energy_mj, size_bytes, num_params, macs.
+    `least` has the keys of `LimitsConfig`: latency_ms, energy_mj, size_bytes, num_params, macs. `drawn`: 0 where it is
+    exact; else latencies are those of the fastest and slowest networks found after drawing so many.
     """
 
     smallest: SpaceRow
@@ -36,6 +38,7 @@ class SpaceTable:
     largest: SpaceRow
     least: dict[str, float]
     most_energy_mj: float
+    drawn: int = 0
 
     @property
     def rows(self) -> tuple[SpaceRow, SpaceRow, SpaceRow]:
@@ -46,34 +49,65 @@ def tabulate_space(space: SearchSpace, cost_model: CostModel, costing: Costing) 
     """Predict the table. Smallest and largest are exact under the additive model; middle is the median of
     201 random networks (fixed seed)."""
     by_latency = cost_model.block_latency_ms
-    by_energy = cost_model.block_energy_mj
-
-    def row(name: str, choices: tuple[int, ...]) -> SpaceRow:
-        return SpaceRow(name, space.architecture(choices), _costs(space, costing, choices))
-
     rng = np.random.default_rng(0)
     sampled = sorted(
-        (row("middle", space.sample(rng)) for _ in range(MIDDLE_SAMPLES)),
+        (_row("middle", space, costing, space.sample(rng)) for _ in range(MIDDLE_SAMPLES)),
         key=lambda r: (r.costs.latency_worst_ms.value, r.architecture.digest),
     )
-    smallest = row("smallest", space.cheapest(by_latency))
+    return _table(
+        space,
+        costing,
+        smallest=space.cheapest(by_latency),
+        middle=sampled[MIDDLE_SAMPLES // 2].architecture.choices,
+        largest=space.cheapest(_negated(by_latency)),
+        by_energy=cost_model.block_energy_mj,
+    )
+
+
+def tabulate_choices(space: SearchSpace, costing: ChoicesCosting) -> SpaceTable:
+    """Predict the table where latency is no sum over blocks; see `latency_extremes` for how exact that is. All other
+    costs are sums, and exact."""
+    found = latency_extremes(space, costing.latencies_ms)
+    return _table(
+        space,
+        costing,
+        smallest=found.fastest,
+        middle=found.middle,
+        largest=found.slowest,
+        by_energy=costing.block_energy_mj,
+        drawn=found.drawn,
+    )
+
+
+def _table(
+    space: SearchSpace,
+    costing: Costing,
+    *,
+    smallest: Choices,
+    middle: Choices,
+    largest: Choices,
+    by_energy: BlockCost,
+    drawn: int = 0,
+) -> SpaceTable:
+    """The table of three networks, with the ends of the additive costs."""
+    fastest = _row("smallest", space, costing, smallest)
     thrifty = _costs(space, costing, space.cheapest(by_energy))
+    hungry = _costs(space, costing, space.cheapest(_negated(by_energy)))
     fewest = space.resolve(space.cheapest(lambda block: float(_params(block))))
     lightest = space.resolve(space.cheapest(lambda block: float(_macs(block))))
     return SpaceTable(
-        smallest=smallest,
-        middle=sampled[MIDDLE_SAMPLES // 2],
-        largest=row("largest", space.cheapest(_negated(by_latency))),
+        smallest=fastest,
+        middle=_row("middle", space, costing, middle),
+        largest=_row("largest", space, costing, largest),
         least={
-            "latency_ms": smallest.costs.latency_worst_ms.value,
+            "latency_ms": fastest.costs.latency_worst_ms.value,
             "energy_mj": thrifty.energy_worst_mj.value,
             "num_params": float(count_params(fewest)),
             "size_bytes": 4.0 * count_params(fewest),
             "macs": float(count_macs(lightest)),
         },
-        most_energy_mj=_costs(
-            space, costing, space.cheapest(_negated(by_energy))
-        ).energy_worst_mj.value,
+        most_energy_mj=hungry.energy_worst_mj.value,
+        drawn=drawn,
     )
 
 
@@ -83,13 +117,20 @@ def impossible_limits(table: SpaceTable, limits: LimitsConfig) -> list[str]:
     for name, least in table.least.items():
         limit = getattr(limits, name)
         if limit is not None and limit < least:
-            faults.append(
-                f"limits.{name} = {limit:g}, but the smallest network of this space needs {least:.4g}"
-            )
+            smallest = "the smallest network of this space"
+            if name == "latency_ms" and table.drawn:
+                smallest = (
+                    f"the fastest one found after drawing {table.drawn:,} networks of this space"
+                )
+            faults.append(f"limits.{name} = {limit:g}, but {smallest} needs {least:.4g}")
     return faults
 
 
-def _costs(space: SearchSpace, costing: Costing, choices: tuple[int, ...]) -> NetworkCosts:
+def _row(name: str, space: SearchSpace, costing: Costing, choices: Choices) -> SpaceRow:
+    return SpaceRow(name, space.architecture(choices), _costs(space, costing, choices))
+
+
+def _costs(space: SearchSpace, costing: Costing, choices: Choices) -> NetworkCosts:
     architecture, network = space.architecture(choices), space.resolve(choices)
     costs = costing.costs(architecture, network, None)
     assert costs is not None, "a cost model predicts every network"

@@ -97,7 +97,9 @@ class SessionSummary:
 class ProfileSummary:
     """How well the cost model predicts latency on held-out networks; shares 0-1.
 
-    The `noise_` figures compare two measurements of one network: nothing can predict better than that.
+    The `noise_` figures compare two measurements of one network: nothing can predict better than that. With
+    `left_one_out`, the device was fitted to a table: each of `held_out` measured networks was predicted by a fit to all
+    others.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -110,6 +112,14 @@ class ProfileSummary:
     noise_mape: float | None = None
     noise_within_10: float | None = None
     energy_source: str = ""
+    left_one_out: bool = False
+
+    @property
+    def judged_on(self) -> str:
+        """What the figures are of, in words."""
+        if self.left_one_out:
+            return f"{self.held_out} measured networks, each left out of the fit in its turn"
+        return f"{self.held_out} held-out networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +152,23 @@ class SpaceSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecalibrationSummary:
+    """One barrier at which promising children were measured.
+
+    `count`: after so many proposals. `networks` of them were measured, and lay `drift` (share, median) from what the
+    cost model predicted; `version` is the model's from then on.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    session: str
+    count: int
+    networks: int
+    drift: float
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A finished run.
 
@@ -151,6 +178,7 @@ class RunSummary:
         device: name and run time of the device; "" for runs over a table.
         objective, limits: in words.
         data, profile: None for runs over a table.
+        recalibrations: of all sessions, in order.
         utilisation: share of core time spent training children during the search, or None.
         seconds: wall-clock seconds by phase.
         paths: what is where, relative to the run's folder: export, report, trials …
@@ -171,6 +199,7 @@ class RunSummary:
     sessions: tuple[SessionSummary, ...]
     data: DataSummary | None = None
     profile: ProfileSummary | None = None
+    recalibrations: tuple[RecalibrationSummary, ...] = ()
     utilisation: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -42,9 +43,28 @@ Seed = Annotated[
 ]
 DeviceFile = Annotated[
     Path | None,
-    typer.Option("--device-file", help="Use this profile instead of measuring the device."),
+    typer.Option(
+        "--device-file",
+        help="Use this profile, or a device fitted to a table, instead of measuring the device.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"netlathe {version('netlathe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Searches for the small network that a device wants."""
 
 
 @app.command()
@@ -91,11 +111,21 @@ def search(
 
 
 @app.command()
-def resume(run: Run, as_json: AsJson = False) -> None:
+def resume(
+    run: Run,
+    accept_drift: Annotated[
+        bool,
+        typer.Option(
+            "--accept-drift",
+            help="Go on even where measured latencies are far from predicted ones.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Go on with a stopped or killed run; it ends as if it had never been stopped."""
     from service.commands.search import run_resume_verb
 
-    run_resume_verb(run, as_json=as_json)
+    run_resume_verb(run, accept_drift=accept_drift, as_json=as_json)
 
 
 @app.command()

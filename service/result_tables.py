@@ -37,7 +37,7 @@ def print_summary(run_dir: Path, summary: RunSummary) -> None:
     lines = []
     if (profile := summary.profile) is not None:
         lines.append(
-            f"cost model on {profile.held_out} held-out networks: Spearman {profile.spearman:.3f}, "
+            f"cost model on {profile.judged_on}: Spearman {profile.spearman:.3f}, "
             f"MAPE {100 * profile.mape:.1f} %, {100 * profile.within_10:.0f} % within ±10 %"
         )
     spent = ", ".join(f"{name} {duration(s)}" for name, s in summary.seconds.items())

@@ -17,13 +17,14 @@ from search import (
     Phase,
     RunParts,
     RunSummary,
+    SearchPaused,
     SessionStarted,
     export_pick,
     read_summary,
     run_search,
 )
 from service.config_file import validate
-from service.errors import NetlatheError, NotFoundError, UsageError
+from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
 from service.output import print_json, print_lines, talk
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
 from service.result_tables import print_summary
@@ -32,10 +33,10 @@ from service.run_folder import RunFolder, locked, open_run, write_run_file
 from service.wiring import (
     Problem,
     check_targets,
+    device_line,
     freeze,
     make_problem,
     open_parts,
-    profile_line,
 )
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,9 @@ def dry_run(data: dict[str, Any], *, source: str, device_path: Path | None, as_j
     )
 
 
-def carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> None:
+def carry_out(
+    folder: RunFolder, *, fresh: bool, source: str, as_json: bool, accept_drift: bool = False
+) -> None:
     """Do, or go on with, the run in `folder`; print its result."""
     _, file = open_run(folder.path)
     config = validate(RunConfig, file.config, source)
@@ -87,7 +90,13 @@ def carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> 
         write_run_file(folder, file.config, file.seed, frozen)
         try:
             with open_parts(folder, problem, file.seed, frozen) as parts:
+                parts = replace(parts, accept_drift=accept_drift)
                 summary = run_search(_listening(parts, progress))
+        except SearchPaused as paused:
+            raise StoppedError(
+                f"paused: {paused}. Nothing is lost: netlathe resume {folder.path} measures again and goes on; "
+                "with --accept-drift it goes on whatever it measures, and the cost model learns from that"
+            ) from paused
         except EvaluationError as error:
             raise NetlatheError(
                 f"{error}\nnothing that was paid for is lost; when that is mended: "
@@ -150,8 +159,8 @@ def _prepare(folder: RunFolder, config: RunConfig, progress: RunProgress) -> Pro
     ) as error:  # unusable data, an impossible space, a device that cannot be modelled
         raise UsageError(str(error)) from error
     check_targets(problem)
-    if problem.device_file is not None:
-        talk.print(profile_line(problem.device_file))
+    if problem.device is not None:
+        talk.print(device_line(problem.device))
     _log.info("prepared in %s", duration(time.monotonic() - started))
     progress.detail = ""
     return problem

@@ -21,6 +21,9 @@ FORMAT = 1
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
+FITTED = ".safetensors"
+"""How the files of devices fitted to a table end; profiled ones are JSON."""
+
 # What a run's numbers depend on: resuming under other versions may diverge, so it is said.
 PINNED = ("netlathe", "torch", "numpy", "stable-baselines3", "sb3-contrib", "optuna", "onnxruntime")
 
@@ -37,7 +40,9 @@ class RunFolder:
 
     @property
     def device_file(self) -> Path:
-        return self.path / "device.json"
+        """The device fitted to a table where the run has one, else the profiled one, there or still to be written."""
+        fitted = self.path / f"device{FITTED}"
+        return fitted if fitted.is_file() else self.path / "device.json"
 
     @property
     def ledger_url(self) -> str:
@@ -87,7 +92,8 @@ def create_run(
             raise ConflictError(f"{path} already exists; choose another --out. {hint}".rstrip())
         path.mkdir(parents=True, exist_ok=True)
         if device_file is not None:
-            write_atomic(folder.device_file, device_file.read_bytes())
+            suffix = FITTED if device_file.suffix == FITTED else ".json"
+            write_atomic(path / f"device{suffix}", device_file.read_bytes())
         write_run_file(folder, config, seed, frozen=None)
     except OSError as error:
         raise NetlatheError(f"cannot write the run folder {path}: {error}") from error

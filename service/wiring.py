@@ -15,6 +15,7 @@ from archspace import NasBench201Space, SearchSpace, Shape, StagedSpace, StagedS
 from child_models import Dataset, load_data
 from envs import CostBounds
 from evaluation import (
+    ChoicesCosting,
     Costing,
     Evaluator,
     Ledger,
@@ -34,10 +35,19 @@ from latency_models import (
     MeasuredTable,
     profile_device,
 )
-from search import RunParts, SpaceTable, impossible_limits, tabulate_space
+from search import (
+    RunDevice,
+    RunParts,
+    SpaceTable,
+    impossible_limits,
+    tabulate_choices,
+    tabulate_space,
+)
 from service.errors import ConflictError, UsageError
+from service.fitted_checks import check_fitted, warn_of_fitted
+from service.latency_inputs import read_fitted_device
 from service.run_config import RunConfig
-from service.run_folder import RunFolder
+from service.run_folder import FITTED, RunFolder
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +63,15 @@ OnProgress = Callable[[str, float], None]
 class Problem:
     """What is searched, and on what device: everything that exists before a child is trained.
 
-    `dataset`, `device_file`, `cost_model` and `table` are None for runs over a table of measured results;
-    `measured` is None for all others.
+    `dataset`, `device`, `device_file`, `cost_model` and `table` are None for runs over a table of measured results;
+    `measured` is None for all others. `device_file` and `cost_model` are None, too, for a device fitted to a table.
     """
 
     config: RunConfig
     space: SearchSpace
     costing: Costing
     dataset: Dataset | None = None
+    device: RunDevice | None = None
     device_file: DeviceFile | None = None
     cost_model: CostModel | None = None
     table: SpaceTable | None = None
@@ -101,7 +112,7 @@ def make_problem(
 
     Args:
         config: checked.
-        device_path: a device file to use instead of measuring.
+        device_path: a device file, or a device fitted to a table, to use instead of measuring.
         on_progress: told how far the measuring is.
         save_to: where a new device file is kept.
     """
@@ -109,6 +120,8 @@ def make_problem(
         return _table_problem(config)
     dataset = load_dataset(config)
     space = make_space(config, dataset)
+    if device_path is not None and device_path.suffix == FITTED:
+        return _fitted_problem(config, space, dataset, device_path)
     if device_path is not None and device_path.is_file():
         device_file = DeviceFile.load(device_path)
         _warn_of_differences(device_file, config.device)
@@ -125,9 +138,27 @@ def make_problem(
         space=space,
         costing=costing,
         dataset=dataset,
+        device=RunDevice.profiled(device_file),
         device_file=device_file,
         cost_model=cost_model,
         table=tabulate_space(space, cost_model, costing),
+    )
+
+
+def _fitted_problem(
+    config: RunConfig, space: SearchSpace, dataset: Dataset, device_path: Path
+) -> Problem:
+    fitted = read_fitted_device(device_path)
+    check_fitted(fitted, space)
+    warn_of_fitted(fitted, space, config.device)
+    costing = ChoicesCosting(fitted.model)
+    return Problem(
+        config=config,
+        space=space,
+        costing=costing,
+        dataset=dataset,
+        device=RunDevice.fitted(fitted),
+        table=tabulate_choices(space, costing),
     )
 
 
@@ -265,6 +296,7 @@ def open_parts(
             training_seed=config.training.seed,
             accuracy_floor=getattr(config.objective, "accuracy_floor", 0.0),
             dataset=problem.dataset,
+            device=problem.device,
             device_file=problem.device_file,
             mirror_dir=folder.path.parent if mirror else None,
             objective_text=_objective_text(config, frozen["bounds"]),
@@ -281,13 +313,20 @@ def _objective_text(config: RunConfig, bounds: Mapping[str, float]) -> str:
     return f"{config.objective.kind}: " + ", ".join(parts)
 
 
-def profile_line(device_file: DeviceFile) -> str:
-    """What the profile found, in one line."""
-    report = device_file.report
-    return (
-        f"{device_file.device.name}: cost model on {report.num_held_out} held-out networks: "
-        f"Spearman {report.spearman:.3f}, MAPE {100 * report.mape:.1f} %, "
-        f"{100 * report.within_10:.0f} % within ±10 % "
-        f"(measured twice: {report.ceiling_spearman:.3f}, {100 * report.ceiling_mape:.1f} %, "
-        f"{100 * report.ceiling_within_10:.0f} %); energy {report.energy_source}"
+def device_line(device: RunDevice) -> str:
+    """How well the device's cost model predicts, in one line."""
+    quality = device.quality
+    line = (
+        f"{device.name}: cost model on {quality.judged_on}: Spearman {quality.spearman:.3f}, "
+        f"MAPE {100 * quality.mape:.1f} %, {100 * quality.within_10:.0f} % within ±10 %"
     )
+    if (
+        quality.noise_spearman is not None
+        and quality.noise_mape is not None
+        and quality.noise_within_10 is not None
+    ):
+        line += (
+            f" (measured twice: {quality.noise_spearman:.3f}, {100 * quality.noise_mape:.1f} %, "
+            f"{100 * quality.noise_within_10:.0f} %)"
+        )
+    return f"{line}; energy {quality.energy_source}"

@@ -79,7 +79,8 @@ def run_import(
     """Fit a device file to a measured suite, save it, and say how well it predicts."""
     _check_paths(directory, measurements, out)
     from latency_models import SuiteError, import_suite
-    from service.wiring import profile_line
+    from search import RunDevice
+    from service.wiring import device_line
 
     try:
         imported = import_suite(
@@ -100,7 +101,7 @@ def run_import(
         talk.print(f"{imported.num_missing} files of the suite have no usable figure")
     report = imported.device_file.report
     print_lines(
-        profile_line(imported.device_file),
+        device_line(RunDevice.profiled(imported.device_file)),
         f"{imported.num_rows} rows, {imported.num_dropped} left out; the reference drifted by "
         f"{100 * report.drift:.1f} %",
         f"wrote {out}; use it with --device-file",

@@ -61,23 +61,33 @@ def run_search_verb(
         raise
 
 
-def run_resume_verb(run: Path, *, as_json: bool) -> None:
+def run_resume_verb(run: Path, *, accept_drift: bool, as_json: bool) -> None:
     """Go on with a run; a finished one is shown again and changes nothing."""
     folder, file = open_run(run)
     for difference in version_differences(file):
         talk.print(
             f"[yellow]note[/]: {difference} since this run began; results may differ from then on"
         )
-    _carry_out(folder, fresh=False, source=str(folder.run_file), as_json=as_json)
+    _carry_out(
+        folder,
+        fresh=False,
+        source=str(folder.run_file),
+        as_json=as_json,
+        accept_drift=accept_drift,
+    )
 
 
-def _carry_out(folder: RunFolder, *, fresh: bool, source: str, as_json: bool) -> None:
+def _carry_out(
+    folder: RunFolder, *, fresh: bool, source: str, as_json: bool, accept_drift: bool = False
+) -> None:
     with locked(folder), _stop_signals():
         talk.print(f"run folder: {folder.path}")
         from service.run import carry_out
 
         try:
-            carry_out(folder, fresh=fresh, source=source, as_json=as_json)
+            carry_out(
+                folder, fresh=fresh, source=source, as_json=as_json, accept_drift=accept_drift
+            )
         except KeyboardInterrupt:
             raise StoppedError(
                 f"stopped; nothing is lost. Go on with: netlathe resume {folder.path}"

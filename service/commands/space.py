@@ -85,6 +85,7 @@ def _as_dict(problem: Any, faults: list[str]) -> dict[str, Any]:
             for row in problem.table.rows
         ],
         "least": problem.table.least,
+        "drawn": problem.table.drawn,
         "impossible_limits": faults,
     }
 
@@ -103,3 +104,7 @@ def _show(problem: Any, faults: list[str]) -> None:
     ]
     columns = ("network", "latency ms, predicted", "energy mJ", "parameters", "MACs")
     print_table("Before anything is trained, no early exit taken", columns, rows)
+    if drawn := problem.table.drawn:
+        print_lines(
+            f"smallest and largest latency are sampled, not exact: the ends found after drawing {drawn:,} networks"
+        )

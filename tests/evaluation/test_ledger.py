@@ -524,3 +524,42 @@ def test_the_file_is_written_through(ledger: Ledger) -> None:
     with ledger._storage._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+def test_barriers_come_at_fixed_counts_when_nothing_is_open(
+    ledger_url: str, open_session: Any, distinct: Distinct
+) -> None:
+    choices = distinct(7)
+    repeats = [*choices[:3], choices[0], *choices[3:]]  # repeats count: proposals, not children
+    reached: list[tuple[int, int]] = []
+    with Ledger(ledger_url) as ledger:
+        session = open_session(ledger)
+        session.set_barriers(3, lambda count: reached.append((count, len(session.history))))
+        assert len(session.evaluate(repeats[:2])) == 2
+        assert reached == []
+        evaluations = session.evaluate(repeats[2:])
+        assert [e.sequence for e in evaluations] == [2, 3, 4, 5, 6, 7]
+        assert reached == [(3, 3), (6, 6)]
+    with Ledger(ledger_url) as ledger:  # batches of other sizes, the same barriers
+        session = open_session(ledger)
+        reached.clear()
+        session.set_barriers(3, lambda count: reached.append((count, len(session.history))))
+        session.start_at(4)
+        assert [count for count, _ in reached] == [3]
+        session.evaluate(repeats[4:])
+        assert [count for count, _ in reached] == [3, 6]
+
+
+def test_barriers_are_set_before_the_first_proposal(
+    ledger: Ledger, open_session: Any, distinct: Distinct
+) -> None:
+    session = open_session(ledger)
+    with pytest.raises(ValueError, match="1 or more"):
+        session.set_barriers(0, lambda count: None)
+    session.set_barriers(2, lambda count: None)
+    assert session.submit(distinct(4)) == [0, 1]
+    with pytest.raises(ValueError, match="collect"):
+        session.submit(distinct(4)[2:])
+    session.collect()
+    with pytest.raises(ValueError, match="before the first proposal"):
+        session.set_barriers(2, lambda count: None)

@@ -211,3 +211,43 @@ def test_margin_covers_95_per_cent_and_is_never_negative() -> None:
     held = [y <= c.value * (1 + margin) for c, y in zip(predicted[400:], truth[400:], strict=True)]
     assert np.mean(held) == pytest.approx(0.95, abs=0.025)
     assert latency_margin([Cost(10.0, 1.0, "predicted")], [1.0]) == 0.0
+
+
+def test_updating_learns_a_slower_machine_and_single_blocks(
+    make_machine: Any, networks: list[Network]
+) -> None:
+    machine = make_machine(noise=0.0, interaction=0.0)
+    blocks = distinct_blocks(networks)
+    model = fit(machine, networks[:30], blocks)
+    few = networks[:6]
+    slower = [Cost(1.15 * machine.true_ms(network), 0.0, "measured") for network in few]
+    updated = model.updated(few, slower, 2)
+    assert (model.version, updated.version) == (1, 2)
+    for network in networks[30:]:
+        ratio = updated.predict([network])[0].latency_ms[-1].value / machine.true_ms(network)
+        assert ratio == pytest.approx(1.15, abs=0.02)
+
+    slow = max(few[0].blocks, key=lambda b: machine.true_ms(b.as_network()))
+    having = [n for n in networks if slow.signature in {b.signature for b in n.blocks}]
+    extra = 0.1 * model.block_latency_ms(slow)
+    costs = model.predict(networks)
+    now = [
+        Cost(c.latency_ms[-1].value + (extra if n in having else 0.0), 0.0, "measured")
+        for c, n in zip(costs, networks, strict=True)
+    ]
+    learned = model.updated(networks, now, 2)
+    gained = learned.block_latency_ms(slow) - model.block_latency_ms(slow)
+    others = [b for b in blocks if b.signature != slow.signature]
+    changed = [learned.block_latency_ms(b) / model.block_latency_ms(b) - 1 for b in others]
+    assert gained > 0.25 * extra  # the prior holds it back
+    assert abs(np.median(changed)) < 0.01
+
+
+def test_updating_from_what_was_predicted_changes_nothing(
+    machine: Any, networks: list[Network]
+) -> None:
+    model = fit(machine, networks, distinct_blocks(networks))
+    as_predicted = [costs.latency_ms[-1] for costs in model.predict(networks[:5])]
+    updated = model.updated(networks[:5], as_predicted, 2)
+    for before, after in zip(model.predict(networks), updated.predict(networks), strict=True):
+        assert after.latency_ms[-1].value == pytest.approx(before.latency_ms[-1].value)

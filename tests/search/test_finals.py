@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from archspace import Network
 from evaluation import (
     ChildResult,
     ChildTask,
@@ -21,7 +20,7 @@ from evaluation import (
     LimitsConfig,
     TrainedChild,
 )
-from latency_models import Cost, PrefixCosts
+from latency_models import Cost
 from search.config import ScheduleConfig
 from search.finals import FAILED_FINALS, make_final, train_picks
 from search.parts import RunParts
@@ -81,21 +80,17 @@ DEVICE = SimpleNamespace(
 )
 
 
-def imported_device(latency_ms: float) -> SimpleNamespace:
-    """Predicts the same for all networks, but for the first one: 1 ms."""
-    energy = (Cost(1.0, 0.1, "estimated"),)
-
-    def predict(networks: Sequence[Network]) -> list[PrefixCosts]:
-        times = [1.0, *(latency_ms for _ in networks[1:])]
-        return [PrefixCosts((Cost(ms, 0.1, "predicted"),), energy) for ms in times]
-
-    return SimpleNamespace(imported=True, cost_model=lambda: SimpleNamespace(predict=predict))
+ELSEWHERE = [
+    pytest.param(SimpleNamespace(imported=True), id="imported"),
+    pytest.param(None, id="fitted to a table"),
+]
+"""Device files of devices that are not here."""
 
 
 def parts_of(
     folder: Path,
     evaluator: FinalEvaluator,
-    device: SimpleNamespace = DEVICE,
+    device: SimpleNamespace | None = DEVICE,
     limits: LimitsConfig | None = None,
 ) -> RunParts:
     unused = cast(Any, None)
@@ -169,9 +164,12 @@ def test_lost_workers_are_not_the_networks_fault(tmp_path: Path) -> None:
     assert chosen["best"].architecture.digest == seen[-1].architecture.digest
 
 
-def test_an_imported_device_measures_nothing_and_its_picks_say_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ELSEWHERE)
+def test_a_device_elsewhere_measures_nothing_and_its_picks_say_so(
+    tmp_path: Path, device: SimpleNamespace | None
+) -> None:
     seen = history(4)
-    parts = parts_of(tmp_path, FinalEvaluator(set()), imported_device(2.0))
+    parts = parts_of(tmp_path, FinalEvaluator(set()), device)
     chosen, trained, costs = train_picks(parts, seen)
     final = make_final(parts, "best", chosen["best"], trained, costs)
     assert chosen["best"].architecture.digest == seen[-1].architecture.digest
@@ -186,12 +184,13 @@ def test_measured_picks_keep_their_measurements(tmp_path: Path) -> None:
     assert final.latency_measured == Cost(1.0, 0.1, "measured")
 
 
-def test_limits_are_checked_on_an_imported_device_s_predictions(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("device", ELSEWHERE)
+def test_limits_are_checked_on_predictions_of_a_device_elsewhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: SimpleNamespace | None
 ) -> None:
     seen = history(4)
     limits = LimitsConfig(latency_ms=1.5)
-    parts = parts_of(tmp_path, FinalEvaluator(set()), imported_device(2.0), limits)
+    parts = parts_of(tmp_path, FinalEvaluator(set()), device, limits)
     chosen, *_ = train_picks(parts, seen)
     fastest = seen[0].architecture.digest
     assert {e.architecture.digest for e in chosen.values()} == {fastest}

@@ -141,6 +141,29 @@ def test_compare_and_an_ended_run(finished: Path, tmp_path: Path) -> None:
     assert (finished / "ledger.db").read_bytes() == before
 
 
+def test_drift_pauses_until_it_is_accepted(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "drifting"
+    always = (
+        "--set",
+        "search.recalibration.every=4",
+        "--set",
+        "search.recalibration.max_drift=1e-9",
+    )
+    command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY, *always)
+    paused = netlathe(*command, "--device-file", finished / "device.json")
+    assert paused.returncode == 75, paused.stderr
+    assert "max_drift" in paused.stderr
+    assert netlathe("resume", run).returncode == 75
+    accepted = netlathe("resume", run, "--accept-drift", "--json")
+    assert accepted.returncode == 0, accepted.stderr
+    found = json.loads(accepted.stdout)["recalibrations"]
+    assert [(f["session"], f["count"], f["version"]) for f in found[:1]] == [("ppo-0", 4, 2)]
+    versions = pd.read_parquet(run / "trials.parquet").groupby("session")["model_version"]
+    assert versions.min().to_dict() == {"ppo-0": 1, "random-0": 1}
+    assert versions.max().to_dict() == {"ppo-0": 2, "random-0": 2}
+    assert "most promising children were measured" in (run / "report.html").read_text()
+
+
 def test_stopped_with_ctrl_c_then_resumed(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
     command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)

@@ -89,3 +89,18 @@ def test_atomic_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a.txt", "two")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("phone.safetensors", "device.safetensors"), ("board.json", "device.json"), ("x", "device.json")],
+)  # fmt: skip
+def test_a_device_file_is_kept_by_its_kind(tmp_path: Path, given: str, kept: str) -> None:
+    (tmp_path / given).write_text("a device")
+    folder = create_run(tmp_path / "run", {"name": "x"}, 0, tmp_path / given)
+    assert folder.device_file == tmp_path / "run" / kept
+    assert folder.device_file.read_text() == "a device"
+
+
+def test_without_a_device_file_the_profile_will_be_json(tmp_path: Path) -> None:
+    assert create_run(tmp_path / "run", {"name": "x"}, 0).device_file.name == "device.json"

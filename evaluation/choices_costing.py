@@ -1,0 +1,80 @@
+"""What a network costs where a model over its choices predicts the latency."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Architecture, Block, Network
+from child_models import count_macs, count_params
+from evaluation.costing import Costing, estimated_energy
+from evaluation.results import NetworkCosts
+from latency_models import Cost
+
+if TYPE_CHECKING:
+    from latency_models import ChoiceModel
+
+_REMEMBERED = 4096
+MODEL_VERSION = 1
+"""A device fitted to a table learns nothing while a search runs."""
+
+
+class ChoicesCosting(Costing):
+    """Latency that a `ChoiceModel` predicts from the choices; energy estimated from what the network computes.
+
+    The model knows whole networks only, so networks with early exits are refused. It predicts by choices: where a space
+    has several lists of choices for one network, their predictions may differ a little.
+
+    Args:
+        model: of the space that is searched, in ms.
+    """
+
+    def __init__(self, model: ChoiceModel) -> None:
+        self._model = model
+        self._remembered: OrderedDict[tuple[int, ...], NetworkCosts] = OrderedDict()
+
+    def costs(
+        self,
+        architecture: Architecture,
+        network: Network,
+        exit_shares: Sequence[float] | None,
+    ) -> NetworkCosts:
+        """As `Costing.costs`; never None. Raises ValueError on early exits."""
+        if network.exits:
+            raise ValueError(
+                f"{architecture.digest} has {len(network.exits)} early exits; the model predicts whole networks only"
+            )
+        # not by digest: costs must not depend on what was asked before
+        choices = architecture.choices
+        if choices not in self._remembered:
+            self._remembered[choices] = self._predicted(choices, network)
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return self._remembered[choices]
+
+    def latencies_ms(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(architectures,) predicted latencies of (architectures, decisions) choices, for thousands at once."""
+        return self._model.predict(choices)
+
+    @staticmethod
+    def block_energy_mj(block: Block) -> float:
+        """The block's share of the energy: those of a network's blocks add up to `estimated_energy`."""
+        return estimated_energy(block.as_network()).value
+
+    def _predicted(self, choices: tuple[int, ...], network: Network) -> NetworkCosts:
+        values, stds = self._model.predict_with_std(np.array([choices]))
+        latency = Cost(float(values[0]), float(stds[0]), "predicted")
+        energy = estimated_energy(network)
+        return NetworkCosts(
+            latency_ms=latency,
+            latency_worst_ms=latency,
+            energy_mj=energy,
+            energy_worst_mj=energy,
+            num_params=count_params(network),
+            macs=count_macs(network),
+            model_version=MODEL_VERSION,
+        )
