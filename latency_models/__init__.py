@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from latency_models.calibration import interval_90
     from latency_models.choices.bench import BenchRecord, LatencyBench
-    from latency_models.choices.fitted_device import FittedDevice, fit_device
+    from latency_models.choices.fit_device import choose_to_measure, fit_device
+    from latency_models.choices.fitted_device import FittedDevice
+    from latency_models.choices.known_devices import KnownDevice
     from latency_models.choices.model import ChoiceModel, fit_choice_model
     from latency_models.choices.table import ChoiceTable
+    from latency_models.choices.worksheet import write_worksheet
     from latency_models.comparison import BlockRatio, DeviceComparison, compare_devices
     from latency_models.correction import Correction
     from latency_models.cost import Cost, CostModel, CostSource, PrefixCosts
@@ -49,9 +52,12 @@ if TYPE_CHECKING:
 
 _NAMES_BY_FILE = {
     "choices.bench": ("BenchRecord", "LatencyBench"),
-    "choices.fitted_device": ("FittedDevice", "fit_device"),
+    "choices.fit_device": ("choose_to_measure", "fit_device"),
+    "choices.fitted_device": ("FittedDevice",),
+    "choices.known_devices": ("KnownDevice",),
     "choices.model": ("ChoiceModel", "fit_choice_model"),
     "choices.table": ("ChoiceTable",),
+    "choices.worksheet": ("write_worksheet",),
     "calibration": ("interval_90",),
     "comparison": ("BlockRatio", "DeviceComparison", "compare_devices"),
     "correction": ("Correction",),
@@ -106,6 +112,7 @@ __all__ = [
     "FittedDevice",
     "ImportedSuite",
     "JournalMismatch",
+    "KnownDevice",
     "LatencyBench",
     "LatencyModelError",
     "LayerShare",
@@ -122,6 +129,7 @@ __all__ = [
     "SuiteManifest",
     "TableError",
     "blocks_to_measure",
+    "choose_to_measure",
     "compare_devices",
     "explain_network",
     "find_energy_reader",
@@ -135,6 +143,7 @@ __all__ = [
     "profile_device",
     "reference_network",
     "write_suite",
+    "write_worksheet",
 ]
 
 

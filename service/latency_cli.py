@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.table_options import ManyValues, References, Space
+from service.table_options import ManyValues, ReferenceFiles, References, Space
 
 app = typer.Typer(
     help="Learn, show and explain what networks cost on a device.", no_args_is_help=True
@@ -117,6 +117,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
     space: Space = "nasbench201",
     reference: References = None,
+    reference_file: ReferenceFiles = None,
     unit: Annotated[str, typer.Option("--unit", help="Of the column: ms or mJ.")] = "ms",
     as_json: AsJson = False,
 ) -> None:
@@ -128,8 +129,37 @@ def fit(
         space,
         device=device,
         references=reference or [],
+        reference_files=reference_file or [],
         unit=unit,
         out=out,
+        as_json=as_json,
+    )
+
+
+@app.command(cls=ManyValues)
+def choose(
+    to: Annotated[Path, typer.Option("--to", help="Folder to write; new or empty.")],
+    space: Space = "nasbench201",
+    count: Annotated[
+        int, typer.Option("--count", min=5, max=1000, help="Networks to measure.")
+    ] = 20,
+    reference_file: ReferenceFiles = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, max=65536, help="Images in a call.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which networks are drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the few networks that say most about a new device; write them and a table to fill in."""
+    from service.commands.latency_choose import run_latency_choose
+
+    run_latency_choose(
+        space,
+        count=count,
+        to=to,
+        reference_files=reference_file or [],
+        batch_size=batch_size,
+        seed=seed,
         as_json=as_json,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from service.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from archspace import ArchitectureDocument, SearchSpace
-    from latency_models import DeviceFile, FittedDevice
+    from latency_models import DeviceFile, FittedDevice, KnownDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,16 @@ def read_fitted_device(path: Path) -> FittedDevice:
         return FittedDevice.load(path)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def read_known_devices(paths: Sequence[Path]) -> dict[str, KnownDevice]:
+    """Devices that help to learn another one, by file name. Raises NotFoundError or UsageError."""
+    return {
+        str(path): read_fitted_device(path)
+        if path.suffix == ".safetensors"
+        else read_device_file(path)
+        for path in paths
+    }
 
 
 def read_architecture(path: Path) -> NamedArchitecture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import typer
@@ -14,12 +15,20 @@ References = Annotated[
     list[str] | None,
     typer.Option("--reference", help="Columns of other devices that may help.", metavar="COL..."),
 ]
+ReferenceFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reference-file",
+        help="Device files of other devices that may help: profiled, imported or fitted.",
+        metavar="FILE...",
+    ),
+]
 
 
 class ManyValues(TyperCommand):
     """``--reference A B`` means ``--reference A --reference B``, and likewise for each option named in `many`."""
 
-    many: ClassVar[tuple[str, ...]] = ("--reference",)
+    many: ClassVar[tuple[str, ...]] = ("--reference", "--reference-file")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,19 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from archspace import SearchSpace, space_from_dict, write_atomic
-from latency_models.calibration import TWO_SIDED_90
-from latency_models.choices.encoding import ChoiceEncoding, Choices, Floats
-from latency_models.choices.model import ChoiceModel, fit_choice_model
-from latency_models.choices.references import reference_weights
-from latency_models.choices.table import ChoiceTable
+from latency_models.choices.encoding import ChoiceEncoding
+from latency_models.choices.model import ChoiceModel
 from latency_models.errors import DeviceFileError
-from latency_models.quality import FitQuality, fit_quality
+from latency_models.quality import FitQuality
 
 Unit = Literal["ms", "mJ"]
 _HEADER = "netlathe"
-_NUMBERS = ("intercept", "rest_variance", "noise_variance", "interval_scale", "least")
+NUMBERS = ("intercept", "rest_variance", "noise_variance", "interval_scale", "least")
 _ARRAYS = ("weights", "factor", "centre")
-_POOL_SIZE = 4000
 
 
 class FittedHeader(BaseModel):
@@ -41,7 +35,7 @@ class FittedHeader(BaseModel):
         space: description from which the space is made again (`SearchSpace.to_dict`).
         created: UTC date and time, ISO 8601.
         num_measured: architectures that it was fitted to.
-        references: columns of other devices that helped.
+        references: columns or files of other devices that helped.
         left_out: agreement with each measurement when it is left out of the fit.
         coverage_90: share of left-out measurements inside their 90 % interval.
         others: the model's remaining numbers, by the names of `ChoiceModel`.
@@ -99,57 +93,6 @@ class FittedDevice:
         return cls(header, space, _model(source, header, space, arrays))
 
 
-def fit_device(
-    space: SearchSpace,
-    table: ChoiceTable,
-    device: str,
-    *,
-    unit: Unit,
-    references: Sequence[str] = (),
-    seed: int = 0,
-) -> FittedDevice:
-    """Learn a column of a table from all of its measured rows.
-
-    Args:
-        space, table: architectures and their costs.
-        device: the column to learn.
-        unit: of its numbers.
-        references: columns of other devices that help; their rows need not be those of `device`.
-        seed: draws the architectures that say what is usual in the space.
-
-    Raises:
-        TableError: too few measured architectures, or all cost the same.
-    """
-    rng = np.random.default_rng(seed)
-    pool = table.choices[rng.permutation(len(table.choices))[:_POOL_SIZE]]
-    costs = table.columns[device]
-    known = np.isfinite(costs)
-    weights = None
-    if references:
-        columns = [table.columns[name] for name in references]
-        weights = reference_weights(space, table.choices, columns, pool=pool)
-    choices, measured = table.choices[known], costs[known]
-    model = fit_choice_model(space, choices, measured, pool=pool, references=weights)
-    header = FittedHeader(
-        device=device,
-        unit=unit,
-        space=space.to_dict(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        netlathe=version("netlathe"),
-        num_measured=len(measured),
-        references=tuple(references),
-        left_out=fit_quality(model.left_out.tolist(), measured.tolist()),
-        coverage_90=_coverage(model, choices, measured),
-        others={name: getattr(model, name) for name in _NUMBERS},
-    )
-    return FittedDevice(header, space, model)
-
-
-def _coverage(model: ChoiceModel, choices: Choices, measured: Floats) -> float:
-    _, std = model.predict_with_std(choices)
-    return float((np.abs(model.left_out - measured) <= TWO_SIDED_90 * std).mean())
-
-
 def _checked_header(source: Path, text: str) -> FittedHeader:
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("kind") != "netlathe_fitted_device":
@@ -176,6 +119,6 @@ def _model(
             f"{source}: its weights do not fit its space; fit the table again with this netlathe"
         )
     fields: dict[str, Any] = {**arrays, **header.others}
-    if set(header.others) != set(_NUMBERS):
-        raise DeviceFileError(f"{source}: damaged at others: expected {', '.join(_NUMBERS)}")
+    if set(header.others) != set(NUMBERS):
+        raise DeviceFileError(f"{source}: damaged at others: expected {', '.join(NUMBERS)}")
     return ChoiceModel(encoding=encoding, left_out=np.empty(0), **fields)

@@ -19,6 +19,7 @@ def run_latency_fit(
     *,
     device: str,
     references: Sequence[str],
+    reference_files: Sequence[Path],
     unit: str,
     out: Path,
     as_json: bool,
@@ -31,9 +32,10 @@ def run_latency_fit(
     if device in references:
         raise UsageError(f"--reference: {device} cannot help to learn itself")
     from latency_models import ChoiceTable, fit_device
-    from service.latency_inputs import named_space
+    from service.latency_inputs import named_space, read_known_devices
 
     searched = named_space(space)
+    known = read_known_devices(reference_files)
     try:
         read = ChoiceTable.read(table, searched, [device, *references])
         fitted = fit_device(
@@ -42,6 +44,7 @@ def run_latency_fit(
             device,
             unit="ms" if unit == "ms" else "mJ",
             references=references,
+            known_devices=known,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from archspace import ArchitectureDocument, NasBench201Space, Shape, StagedSpace, StagedSpaceConfig
-from service.errors import NetlatheError, NotFoundError, UsageError
+from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.latency_cli import app
 
 SPACE = NasBench201Space()
@@ -114,3 +114,25 @@ def test_wrong_input(
     with pytest.raises(error, match=message):
         invoke("fit", path, *[part for pair in options.items() for part in pair])
     assert not out.exists()
+
+
+def test_choose_measure_fit_with_a_known_device(fitted: Path, tmp_path: Path) -> None:
+    to = tmp_path / "sheet"
+    said = invoke("choose", "--count", 8, "--to", to, "--reference-file", fitted)
+    assert "8 networks" in said
+    sheet = to / "measurements.csv"
+    frame = pd.read_csv(sheet)
+    rows = [SPACE.from_arch_str(text) for text in frame["arch_str"]]
+    frame["latency_ms"] = 2 * (1 + OPS_MS[np.array(rows)].sum(axis=1))
+    frame.to_csv(sheet, index=False)
+    out = tmp_path / "new.safetensors"
+    command = ("fit", sheet, "--device", "latency_ms", "--out", out, "--json")
+    shown = json.loads(invoke(*command, "--reference-file", fitted))
+    assert shown["references"] == [str(fitted)]
+    assert shown["left_out"]["spearman"] > 0.9
+    again = CliRunner().invoke(app, ["choose", "--to", str(to)])
+    assert isinstance(again.exception, ConflictError)
+    missing = CliRunner().invoke(
+        app, [*map(str, command), "--reference-file", str(tmp_path / "no.json")]
+    )
+    assert isinstance(missing.exception, NotFoundError)
