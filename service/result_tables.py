@@ -40,6 +40,12 @@ def print_summary(run_dir: Path, summary: RunSummary) -> None:
             f"cost model on {profile.judged_on}: Spearman {profile.spearman:.3f}, "
             f"MAPE {100 * profile.mape:.1f} %, {100 * profile.within_10:.0f} % within ±10 %"
         )
+    if found := summary.recalibrations:
+        drifts = [100 * each.drift for each in found]
+        lines.append(
+            f"{sum(each.networks for each in found)} promising children measured at {len(found)} barriers: "
+            f"predictions were off by {min(drifts):.1f} to {max(drifts):.1f} % (medians)"
+        )
     spent = ", ".join(f"{name} {duration(s)}" for name, s in summary.seconds.items())
     if summary.utilisation is not None:
         spent += f"; workers trained {100 * summary.utilisation:.0f} % of the search's core time"
