@@ -1,17 +1,17 @@
 """Measures latencies that hold on machines whose speed drifts.
 
 Networks are timed in interleaved passes together with one reference network. What counts is each network's
-time as a ratio to the reference's in the same round: a clock that drifts, or a neighbour that takes half of
-the machine for a while, changes both alike.
+time as a ratio to the reference's: a clock that drifts, or a neighbour that takes half of the machine for a while,
+changes both alike. All networks of a pass tell how slow the machine was then (`median_polish`).
 
 | word | meaning |
 |---|---|
 | sample | mean over some calls in a row (enough to last about 0.25 ms), after one call that is not timed |
 | pass | one sample of every network of the group, the reference among them, in a new random order |
-| round | `repeats` passes; each network's figure is its median, over the reference's median |
-| measurement | the median over `rounds` such ratios, times the reference's own time |
+| round | `repeats` passes |
+| measurement | the network's level over the reference's, times the reference's own time |
 
-A round in which the reference took over 15 % more or less than in the median round is thrown away: something else ran
+A round in which the reference took over 50 % more or less than in the median round is thrown away: something else ran
 then, and a ratio of two times that were disturbed differently says nothing.
 """
 
@@ -32,6 +32,7 @@ from archspace import INPUT, Layer, Network, Shape
 from latency_models.cost import Cost
 from latency_models.device import Device
 from latency_models.errors import MeasuringFailed
+from latency_models.polish import median_polish
 from latency_models.runners import Loader, Runner, load_runner, runtime_threads
 
 Clock = Callable[[], float]
@@ -43,7 +44,7 @@ SAMPLE_SECONDS = 0.00025
 MAX_CALLS = 50
 ROUND_SECONDS = 0.01
 """Slow networks need no more passes in a round than fit into this (a call of theirs is a long sample)."""
-LARGEST_DRIFT = 1.15
+LARGEST_DRIFT = 1.5
 """Of the reference's time in a round, over its median or under it."""
 _IQR_OF_NORMAL = 1.349
 """Interquartile range of a normal distribution with standard deviation 1."""
@@ -205,31 +206,57 @@ def measure_each(
 
 @dataclass(frozen=True, slots=True)
 class _Rounds:
-    """Seconds a call of one network and of the reference beside it; shape (rounds,) each."""
+    """One network beside the reference.
 
-    network_s: NDArray[np.float64]
+    Attributes:
+        ratio: the network's time over the reference's, the machine's speed divided out.
+        in_rounds: (rounds,) the same by single rounds.
+        reference_s: (rounds,) median seconds of a call of the reference, as they were.
+        discarded: rounds thrown away.
+    """
+
+    ratio: float
+    in_rounds: NDArray[np.float64]
     reference_s: NDArray[np.float64]
     discarded: int = 0
 
     def measurement(self, reference_ms: float) -> Measurement:
-        ratios = self.network_s / self.reference_s
-        low, high = np.percentile(ratios, [25, 75])
+        low, high = np.percentile(self.in_rounds, [25, 75])
         std = float(high - low) / _IQR_OF_NORMAL
         return Measurement(
-            latency=Cost(float(np.median(ratios)) * reference_ms, std * reference_ms, "measured"),
-            rounds=len(ratios),
+            latency=Cost(self.ratio * reference_ms, std * reference_ms, "measured"),
+            rounds=len(self.in_rounds),
             reference_ms=reference_ms,
             drift=float(self.reference_s[-1] / self.reference_s[0]) - 1,
             discarded=self.discarded,
         )
 
-    def steady(self) -> _Rounds:
-        """Without the rounds in which the reference drifted; with all, where less than half would be left."""
-        off = self.reference_s / np.median(self.reference_s)
-        kept = (off < LARGEST_DRIFT) & (off > 1 / LARGEST_DRIFT)
-        if kept.sum() < max(2, len(kept) / 2):
-            return self
-        return _Rounds(self.network_s[kept], self.reference_s[kept], int((~kept).sum()))
+
+def _compared(seconds: NDArray[np.float64]) -> list[_Rounds]:
+    """One a network, from (rounds, passes, 1 + networks) seconds > 0, the reference first."""
+    kept = _steady(np.median(seconds[:, :, 0], axis=1))
+    discarded = int((~kept).sum())
+    seconds = seconds[kept]
+    logs = np.log(seconds)
+    levels, speeds = median_polish(logs.reshape(-1, logs.shape[2]))
+    in_rounds = np.median(logs - speeds.reshape(*logs.shape[:2], 1), axis=1) - levels[0]
+    reference_s = np.median(seconds[:, :, 0], axis=1)
+    return [
+        _Rounds(
+            ratio=float(np.exp(levels[i] - levels[0])),
+            in_rounds=np.exp(in_rounds[:, i]),
+            reference_s=reference_s,
+            discarded=discarded,
+        )
+        for i in range(1, len(levels))
+    ]
+
+
+def _steady(reference_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(rounds,) False where the reference drifted; True for all, where less than half would be left."""
+    off = reference_s / np.median(reference_s)
+    kept = (off < LARGEST_DRIFT) & (off > 1 / LARGEST_DRIFT)
+    return kept if kept.sum() >= max(2, len(kept) / 2) else np.ones_like(kept)
 
 
 def _pooled_reference_ms(rounds: Sequence[_Rounds]) -> float:
@@ -250,7 +277,9 @@ def _measure_group(
         except MeasuringFailed as error:
             results.append(error)
     with _no_garbage_collection():
-        times = timer.run([reference, *runners])  # (rounds, 1 + runners)
+        times = timer.run([reference, *runners])  # (rounds, passes, 1 + runners)
+    usable = [_usable(times[:, :, i]) for i in range(times.shape[2])]
+    told = iter(_compared(times[:, :, usable]) if usable[0] else ())
     column = 0
     final: list[_Rounds | MeasuringFailed] = []
     for network, result in zip(group, results, strict=True):
@@ -258,18 +287,22 @@ def _measure_group(
             final.append(result)
             continue
         column += 1
-        final.append(_checked(network, _Rounds(times[:, column], times[:, 0])))
+        if usable[0] and usable[column]:
+            final.append(next(told))
+        else:
+            final.append(_too_coarse(network, times[:, :, column]))
     return final
 
 
-def _checked(network: Network, rounds: _Rounds) -> _Rounds | MeasuringFailed:
-    for seconds in (rounds.network_s, rounds.reference_s):
-        if not (np.isfinite(seconds).all() and (seconds > 0).all()):
-            return MeasuringFailed(
-                f"network {network.digest}: times {seconds.tolist()} s are not all above 0; "
-                "the clock of this machine is too coarse"
-            )
-    return rounds.steady()
+def _usable(seconds: NDArray[np.float64]) -> bool:
+    return bool((np.isfinite(seconds) & (seconds > 0)).all())
+
+
+def _too_coarse(network: Network, seconds: NDArray[np.float64]) -> MeasuringFailed:
+    return MeasuringFailed(
+        f"network {network.digest}: times of {seconds.min():g} to {seconds.max():g} s beside the reference's are not all "
+        "above 0; the clock of this machine is too coarse"
+    )
 
 
 class _Timer:
@@ -279,7 +312,7 @@ class _Timer:
         self._rounds, self._repeats, self._rng, self._clock = rounds, repeats, rng, clock
 
     def run(self, runners: Sequence[Runner]) -> NDArray[np.float64]:
-        """Median seconds a call; shape (rounds, number of runners)."""
+        """Seconds a call; shape (rounds, passes, number of runners)."""
         quickest = [self._warm_up(runner) for runner in runners]
         calls = [_calls(seconds) for seconds in quickest]
         repeats = max(1, min(self._repeats, int(ROUND_SECONDS / max(*quickest, 1e-9))))
@@ -289,7 +322,7 @@ class _Timer:
                 for i in self._rng.permutation(len(runners)):
                     runners[i]()  # brings its code and weights back into the caches
                     seconds[round_, repeat, i] = self._sample(runners[i], calls[i])
-        return np.asarray(np.median(seconds, axis=1))
+        return seconds
 
     def _sample(self, runner: Runner, calls: int) -> float:
         clock = self._clock

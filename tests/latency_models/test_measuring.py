@@ -12,7 +12,8 @@ from latency_models import (
     measure_networks,
     reference_network,
 )
-from latency_models.measuring import _Rounds, measure_each
+from latency_models.measuring import _compared, measure_each
+from latency_models.polish import median_polish
 from latency_models.runners import load_runner
 
 
@@ -43,9 +44,10 @@ def test_a_machine_that_slows_down_gives_the_same_ratios(
 
 
 def test_rounds_in_which_something_else_ran_are_thrown_away() -> None:
-    steady = np.full(8, 2.0)
-    reference = np.array([1.0, 1.0, 1.5, 1.0, 3.0, 1.0, 1.01, 0.99])
-    rounds = _Rounds(steady * np.array([1, 1, 1.1, 1, 2, 1, 1.01, 0.99]), reference).steady()
+    reference = np.array([1.0, 1.0, 1.6, 1.0, 3.0, 1.0, 1.01, 0.99])
+    network = 2.0 * np.array([1, 1, 1.1, 1, 2, 1, 1.01, 0.99])
+    seconds = np.stack([reference, network], axis=1)[:, None, :].repeat(3, axis=1)
+    (rounds,) = _compared(seconds)
     measurement = rounds.measurement(reference_ms=4.0)
     assert (measurement.rounds, measurement.discarded) == (6, 2)
     assert measurement.latency.value == pytest.approx(8.0)
@@ -54,9 +56,28 @@ def test_rounds_in_which_something_else_ran_are_thrown_away() -> None:
 
 def test_where_nothing_is_steady_all_rounds_count() -> None:
     reference = np.array([1.0, 2.0, 4.0, 8.0])
-    rounds = _Rounds(2 * reference, reference).steady()
+    seconds = np.stack([reference, 2 * reference], axis=1)[:, None, :]
+    (rounds,) = _compared(seconds)
     assert rounds.measurement(1.0).discarded == 0
     assert len(rounds.reference_s) == 4
+    assert rounds.ratio == pytest.approx(2.0)
+
+
+def test_a_machine_that_flips_between_two_speeds_changes_no_ratio() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([1.0, 0.5, 2.0, 3.0, 1.5, 0.7])
+    fast, noise = rng.random((9, 5, 1)) < 0.5, rng.normal(1, 0.01, (9, 5, 6))
+    ratios = [r.ratio for r in _compared(true * np.where(fast, 1.0, 1.4) * noise)]
+    assert ratios == pytest.approx(true[1:], rel=0.01)
+
+
+def test_polish_takes_a_table_apart() -> None:
+    levels, speeds = np.array([1.0, 2.0, 4.0]), np.array([-0.5, 0.0, 0.0, 0.3, 1.0])
+    table = speeds[:, None] + levels
+    table[3, 1] += 50  # one disturbed time
+    found = median_polish(table)
+    assert found[0] == pytest.approx(levels)
+    assert found[1] == pytest.approx(speeds)
 
 
 def test_spread_grows_with_noise(
