@@ -1,6 +1,6 @@
 """Search spaces: decisions, masks, architectures and the resolved networks they mean."""
 
-from archspace.atomic_file import write_atomic
+from archspace.atomic_file import new_folder, write_atomic
 from archspace.document import ArchitectureDocument, Normalization, SpaceReference
 from archspace.factory import space_from_dict
 from archspace.nasbench201 import NasBench201Space
@@ -62,6 +62,7 @@ __all__ = [
     "live_edge_columns",
     "network_from_dict",
     "network_to_dict",
+    "new_folder",
     "space_from_dict",
     "write_atomic",
 ]

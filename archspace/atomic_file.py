@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,3 +30,22 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_folder(directory: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `directory` at the end; after an exception nothing of it is left.
+
+    Raises:
+        FileExistsError: `directory` is there and not an empty folder.
+    """
+    directory = directory.resolve()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"{directory} already exists and is not an empty folder")
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

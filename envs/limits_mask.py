@@ -38,6 +38,7 @@ class LimitedSpace(SearchSpace):
         return self._cached_mask(tuple(prefix), self.bounds.version).copy()
 
     def _mask(self, prefix: Choices, version: int) -> NDArray[np.bool_]:
+        # `version` only tells the cache apart: other bounds give another mask
         valid = self.unlimited.mask(prefix)
         if not self.bounds.binding or valid.sum() == 1:
             return valid

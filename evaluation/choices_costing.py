@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Architecture, Block, Network
-from child_models import count_macs, count_params
-from evaluation.costing import Costing, estimated_energy
+from evaluation.costing import Costing, costs_without_exits, estimated_energy
 from evaluation.results import NetworkCosts
 from latency_models import Cost
 
@@ -68,13 +67,4 @@ class ChoicesCosting(Costing):
     def _predicted(self, choices: tuple[int, ...], network: Network) -> NetworkCosts:
         values, stds = self._model.predict_with_std(np.array([choices]))
         latency = Cost(float(values[0]), float(stds[0]), "predicted")
-        energy = estimated_energy(network)
-        return NetworkCosts(
-            latency_ms=latency,
-            latency_worst_ms=latency,
-            energy_mj=energy,
-            energy_worst_mj=energy,
-            num_params=count_params(network),
-            macs=count_macs(network),
-            model_version=MODEL_VERSION,
-        )
+        return costs_without_exits(network, latency, estimated_energy(network), MODEL_VERSION)

@@ -140,18 +140,26 @@ class TableCosting(Costing):
             energy_mj = self._measured(architecture, self._energy_column)
         if latency_ms is None or energy_mj is None:
             return None
-        return NetworkCosts(
-            latency_ms=latency_ms,
-            latency_worst_ms=latency_ms,
-            energy_mj=energy_mj,
-            energy_worst_mj=energy_mj,
-            num_params=count_params(network),
-            macs=count_macs(network),
-        )
+        return costs_without_exits(network, latency_ms, energy_mj)
 
     def _measured(self, architecture: Architecture, column: str | None) -> Cost | None:
         value = self._table.value(architecture.label, column) if column is not None else None
         return Cost(value, 0.0, "measured") if value is not None and value > 0 else None
+
+
+def costs_without_exits(
+    network: Network, latency_ms: Cost, energy_mj: Cost, model_version: int = 0
+) -> NetworkCosts:
+    """Where no sample leaves early: what is expected is the worst case."""
+    return NetworkCosts(
+        latency_ms=latency_ms,
+        latency_worst_ms=latency_ms,
+        energy_mj=energy_mj,
+        energy_worst_mj=energy_mj,
+        num_params=count_params(network),
+        macs=count_macs(network),
+        model_version=model_version,
+    )
 
 
 def estimated_energy(network: Network) -> Cost:

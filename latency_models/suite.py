@@ -11,8 +11,6 @@ import csv
 import hashlib
 import io
 import itertools
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from archspace import Block, Network, SearchSpace, network_to_dict, write_atomic
+from archspace import Block, Network, SearchSpace, network_to_dict, new_folder, write_atomic
 from child_models import build_onnx, count_macs, count_params
 from latency_models.energy import estimate_mj
 from latency_models.features import block_digest
@@ -87,27 +85,20 @@ def write_suite(
         ValueError: the space has too few distinct networks.
     """
     config = config or SuiteConfig()
-    directory = directory.resolve()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"{directory} already exists and is not an empty folder")
-    items, num_blocks_used = _choose(space, config)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    try:
-        (temporary / _FOLDER).mkdir(parents=True)
+    with new_folder(directory) as folder:
+        items, num_blocks_used = _choose(space, config)
+        (folder / _FOLDER).mkdir()
         manifest = SuiteManifest(
             netlathe_version=version("netlathe"),
             space_digest=space.digest,
             batch_size=config.batch_size,
             seed=config.seed,
             num_blocks_used=num_blocks_used,
-            files=tuple(_write_network(temporary, item, config.batch_size) for item in items),
+            files=tuple(_write_network(folder, item, config.batch_size) for item in items),
         )
-        write_atomic(temporary / MEASUREMENTS_FILE, _table(measuring_order(manifest)))
-        write_atomic(temporary / "README.md", _readme(manifest))
-        manifest.save(temporary)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_atomic(folder / MEASUREMENTS_FILE, _table(measuring_order(manifest)))
+        write_atomic(folder / "README.md", _readme(manifest))
+        manifest.save(folder)
     return manifest
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from pathlib import Path
 
-from archspace import NasBench201Space, SearchSpace, write_atomic
+from archspace import NasBench201Space, SearchSpace, new_folder, write_atomic
 from child_models import build_onnx
 from latency_models.choices.encoding import Choices
 from latency_models.choices.table import ARCH_STR
@@ -33,23 +31,16 @@ def write_worksheet(
     Raises:
         FileExistsError: `directory` is there and not an empty folder.
     """
-    directory = directory.resolve()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"{directory} already exists and is not an empty folder")
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    try:
-        (temporary / _FOLDER).mkdir(parents=True)
+    with new_folder(directory) as folder:
+        (folder / _FOLDER).mkdir()
         names = []
         for number, row in enumerate(choices.tolist(), start=1):
             network = space.resolve(row)
             names.append(f"{_FOLDER}/{number:03}-{network.digest}.onnx")
             model = build_onnx(network, None, batch=batch_size)
-            write_atomic(temporary / names[-1], model.SerializeToString(deterministic=True))
-        write_atomic(temporary / TABLE_FILE, _table(space, choices, names))
-        write_atomic(temporary / "README.md", _README.format(batch=batch_size))
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_atomic(folder / names[-1], model.SerializeToString(deterministic=True))
+        write_atomic(folder / TABLE_FILE, _table(space, choices, names))
+        write_atomic(folder / "README.md", _README.format(batch=batch_size))
 
 
 def _table(space: SearchSpace, choices: Choices, files: list[str]) -> str:

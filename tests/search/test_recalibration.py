@@ -30,6 +30,7 @@ from latency_models.energy import EnergyModel
 from search.config import RecalibrationConfig, SearchConfig
 from search.parts import RunParts
 from search.recalibration import SearchPaused, recalibrated, recalibrations
+from search.run_loop import _open_session
 from search.strategies import PPOConfig, RandomConfig, make_strategy
 from tests.search.strategy_toys import FIDELITY, Killed, ToyEvaluator, toy_space
 
@@ -116,19 +117,7 @@ def parts_of(
 
 
 def search(parts: RunParts, config: Any) -> LedgerSession:
-    session = parts.ledger.session(
-        parts.name,
-        config.name,
-        parts.seed,
-        budget=parts.search.budget,
-        space=parts.space,
-        evaluator=parts.evaluator,
-        costing=parts.costing,
-        objective=parts.objective,
-        limits=parts.limits,
-        fidelity=FIDELITY,
-        training_seed=0,
-    )
+    session = _open_session(parts, config)
     strategy = make_strategy(
         config,
         space=parts.space,
