@@ -8,11 +8,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
-from archspace import Network, write_atomic
+from archspace import Network, network_from_dict, network_to_dict, write_atomic
 from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction
 from latency_models.cost import Cost
@@ -37,6 +44,18 @@ class HeldOutLatency(NamedTuple):
     measured_ms: float
 
 
+def _network(value: Any) -> Network:
+    if isinstance(value, Network):
+        return value
+    try:
+        return network_from_dict(value)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected a network as netlathe writes it ({error!r})") from error
+
+
+NetworkField = Annotated[Network, PlainValidator(_network), PlainSerializer(network_to_dict)]
+
+
 class DeviceFile(BaseModel):
     """What `profile_device` gives, or `import_suite` from figures that were measured elsewhere.
 
@@ -48,6 +67,7 @@ class DeviceFile(BaseModel):
         device: where it was measured.
         space_digest: the space whose blocks and networks were measured.
         created: UTC date and time, ISO 8601.
+        references: networks that every time was measured beside, and is a ratio to.
         additive, correction, energy_model: what was fitted.
         interval_scale, latency_margin: see `ProfiledCostModel`.
         report: error on held-out networks, beside the noise ceiling.
@@ -55,13 +75,14 @@ class DeviceFile(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     kind: Literal["netlathe_device"] = "netlathe_device"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     device: Device
     space_digest: str
     created: str
+    references: tuple[NetworkField, ...] = Field(min_length=1)
     additive: AdditiveTable
     correction: Correction
     energy_model: EnergyModel
@@ -113,6 +134,7 @@ class DeviceFile(BaseModel):
             self.device,
             rounds=rounds,
             repeats=repeats,
+            references=self.references,
             reference_ms=self.report.reference_ms,
             seed=seed,
             load=load,

@@ -1,14 +1,16 @@
 """Measures latencies that hold on machines whose speed drifts.
 
-Networks are timed in interleaved passes together with one reference network. What counts is each network's
-time as a ratio to the reference's: a clock that drifts, or a neighbour that takes half of the machine for a while,
-changes both alike. All networks of a pass tell how slow the machine was then (`median_polish`).
+Networks are timed in interleaved passes together with reference networks. What counts is each network's time as
+a ratio to the references': a clock that drifts, or a neighbour that takes half of the machine for a while, changes
+all alike. All networks of a pass tell how slow the machine was then (`median_polish`). References of several sizes
+tie groups together better than one: a disturbance seldom slows small and large networks by the same factor.
 
 | word | meaning |
 |---|---|
 | sample | mean over some calls in a row (enough to last about 0.25 ms), after one call that is not timed |
-| pass | one sample of every network of the group, the reference among them, in a new random order |
+| pass | one sample of every network of the group, the references among them, in a new random order |
 | round | `repeats` passes |
+| reference | from here on: the geometric mean of the reference networks' times |
 | measurement | the network's level over the reference's, times the reference's own time |
 
 A round in which the reference took over 50 % more or less than in the median round is thrown away: something else ran
@@ -38,8 +40,8 @@ from latency_models.runners import Loader, Runner, load_runner, runtime_threads
 Clock = Callable[[], float]
 """Seconds since some moment; monotonic."""
 
-GROUP_SIZE = 16
-"""Networks that are alive and interleaved at once."""
+GROUP_SIZE = 24
+"""Networks that are alive and interleaved at once, references not counted."""
 SAMPLE_SECONDS = 0.00025
 MAX_CALLS = 50
 ROUND_SECONDS = 0.01
@@ -59,7 +61,7 @@ class Measurement:
             repeat may be off), from the interquartile range of the rounds' ratios.
         rounds: number of rounds behind it.
         discarded: rounds thrown away, because the reference drifted in them.
-        reference_ms: the reference network's time that ratios were multiplied with.
+        reference_ms: the reference's time that ratios were multiplied with.
         drift: the reference's time in the last round over that in the first, minus 1.
     """
 
@@ -78,7 +80,7 @@ class Measurement:
 
 @cache
 def reference_network() -> Network:
-    """A fixed small network: two convolutions and a depthwise one on 16×16 pixels, then a classifier."""
+    """The reference of every space: two convolutions and a depthwise one on 16×16 pixels, then a classifier."""
     return Network(
         input_shape=Shape(3, 16, 16),
         num_classes=10,
@@ -131,7 +133,7 @@ def measure_networks(
     *,
     rounds: int = 9,
     repeats: int = 5,
-    reference: Network | None = None,
+    references: Sequence[Network] | None = None,
     reference_ms: float | None = None,
     seed: int = 0,
     load: Loader = load_runner,
@@ -144,9 +146,9 @@ def measure_networks(
         device: from `Device.here`; it is this machine.
         rounds: rounds behind each measurement, ≥ 2.
         repeats: passes in a round, ≥ 1; fewer where a network takes more than 2 ms (`ROUND_SECONDS`).
-        reference: network that ratios are taken to; `reference_network` by default.
+        references: networks that ratios are taken to, at least one; `reference_network` alone by default.
         reference_ms: time that ratios are multiplied with, for figures that compare with an earlier
-            measurement; by default the reference's median over all rounds here.
+            measurement beside the same references; by default the reference's median over all rounds here.
         seed: of the order of networks within passes.
         load, clock: how networks are made ready and timed.
 
@@ -158,7 +160,7 @@ def measure_networks(
         device,
         rounds=rounds,
         repeats=repeats,
-        reference=reference,
+        references=references,
         reference_ms=reference_ms,
         seed=seed,
         load=load,
@@ -178,7 +180,7 @@ def measure_each(
     *,
     rounds: int = 9,
     repeats: int = 5,
-    reference: Network | None = None,
+    references: Sequence[Network] | None = None,
     reference_ms: float | None = None,
     seed: int = 0,
     load: Loader = load_runner,
@@ -187,14 +189,18 @@ def measure_each(
     """Like `measure_networks`, but a network that fails gives its error in its place."""
     if rounds < 2 or repeats < 1:
         raise ValueError(f"expected rounds ≥ 2 and repeats ≥ 1, got {rounds} and {repeats}")
+    if references is None:
+        references = [reference_network()]
+    elif not references:
+        raise ValueError("expected at least one reference network, got none")
     rng = np.random.default_rng(seed)
     results: list[_Rounds | MeasuringFailed] = []
     with runtime_threads(device):
-        reference_runner = load(reference or reference_network(), device)
+        reference_runners = [load(reference, device) for reference in references]
         for start in range(0, len(networks), GROUP_SIZE):
             group = networks[start : start + GROUP_SIZE]
             timer = _Timer(rounds, repeats, rng, clock)
-            results += _measure_group(group, reference_runner, device, load, timer)
+            results += _measure_group(group, reference_runners, device, load, timer)
     own_ms = _pooled_reference_ms([r for r in results if isinstance(r, _Rounds)])
     return [
         result
@@ -211,7 +217,7 @@ class _Rounds:
     Attributes:
         ratio: the network's time over the reference's, the machine's speed divided out.
         in_rounds: (rounds,) the same by single rounds.
-        reference_s: (rounds,) median seconds of a call of the reference, as they were.
+        reference_s: (rounds,) median seconds of a call, geometric mean over the references, as they were.
         discarded: rounds thrown away.
     """
 
@@ -232,23 +238,23 @@ class _Rounds:
         )
 
 
-def _compared(seconds: NDArray[np.float64]) -> list[_Rounds]:
-    """One a network, from (rounds, passes, 1 + networks) seconds > 0, the reference first."""
-    kept = _steady(np.median(seconds[:, :, 0], axis=1))
-    discarded = int((~kept).sum())
-    seconds = seconds[kept]
+def _compared(seconds: NDArray[np.float64], num_references: int) -> list[_Rounds]:
+    """One a network, from (rounds, passes, references + networks) seconds > 0, the references first."""
     logs = np.log(seconds)
+    reference = np.median(logs[:, :, :num_references], axis=1).mean(axis=1)  # (rounds,)
+    kept = _steady(np.exp(reference))
+    logs, reference_s = logs[kept], np.exp(reference[kept])
     levels, speeds = median_polish(logs.reshape(-1, logs.shape[2]))
-    in_rounds = np.median(logs - speeds.reshape(*logs.shape[:2], 1), axis=1) - levels[0]
-    reference_s = np.median(seconds[:, :, 0], axis=1)
+    level = levels[:num_references].mean()
+    in_rounds = np.median(logs - speeds.reshape(*logs.shape[:2], 1), axis=1) - level
     return [
         _Rounds(
-            ratio=float(np.exp(levels[i] - levels[0])),
+            ratio=float(np.exp(levels[i] - level)),
             in_rounds=np.exp(in_rounds[:, i]),
             reference_s=reference_s,
-            discarded=discarded,
+            discarded=int((~kept).sum()),
         )
-        for i in range(1, len(levels))
+        for i in range(num_references, len(levels))
     ]
 
 
@@ -266,7 +272,11 @@ def _pooled_reference_ms(rounds: Sequence[_Rounds]) -> float:
 
 
 def _measure_group(
-    group: Sequence[Network], reference: Runner, device: Device, load: Loader, timer: _Timer
+    group: Sequence[Network],
+    references: Sequence[Runner],
+    device: Device,
+    load: Loader,
+    timer: _Timer,
 ) -> list[_Rounds | MeasuringFailed]:
     results: list[_Rounds | MeasuringFailed | None] = []
     runners = []
@@ -277,17 +287,18 @@ def _measure_group(
         except MeasuringFailed as error:
             results.append(error)
     with _no_garbage_collection():
-        times = timer.run([reference, *runners])  # (rounds, passes, 1 + runners)
+        times = timer.run([*references, *runners])  # (rounds, passes, references + runners)
     usable = [_usable(times[:, :, i]) for i in range(times.shape[2])]
-    told = iter(_compared(times[:, :, usable]) if usable[0] else ())
-    column = 0
+    comparable = all(usable[: len(references)])
+    told = iter(_compared(times[:, :, usable], len(references)) if comparable else ())
+    column = len(references) - 1
     final: list[_Rounds | MeasuringFailed] = []
     for network, result in zip(group, results, strict=True):
         if result is not None:
             final.append(result)
             continue
         column += 1
-        if usable[0] and usable[column]:
+        if comparable and usable[column]:
             final.append(next(told))
         else:
             final.append(_too_coarse(network, times[:, :, column]))
@@ -300,7 +311,7 @@ def _usable(seconds: NDArray[np.float64]) -> bool:
 
 def _too_coarse(network: Network, seconds: NDArray[np.float64]) -> MeasuringFailed:
     return MeasuringFailed(
-        f"network {network.digest}: times of {seconds.min():g} to {seconds.max():g} s beside the reference's are not all "
+        f"network {network.digest}: times of {seconds.min():g} to {seconds.max():g} s beside the references' are not all "
         "above 0; the clock of this machine is too coarse"
     )
 

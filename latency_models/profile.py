@@ -30,12 +30,13 @@ from latency_models.journal import MeasuringJournal, results_from_json, results_
 from latency_models.measuring import GROUP_SIZE, Clock, measure_each
 from latency_models.profile_config import ProfileConfig
 from latency_models.profile_fit import Measured, ProfileData, additive_table, fit_device_file
-from latency_models.runners import Loader, load_runner
+from latency_models.runners import Loader, Runner, load_runner
 from latency_models.sampling import (
     ProfileNetworks,
     blocks_to_measure,
     call_network,
     profile_networks,
+    reference_networks,
 )
 from latency_models.selection import networks_to_fit
 
@@ -83,6 +84,8 @@ def profile_device(
         ValueError: the space has too few distinct networks to be profiled.
     """
     device, config = Device.here(device_config), profile_config or ProfileConfig()
+    references = reference_networks(space)
+    ready = _that_run(references, device, load)
     journal = None
     if journal_path is not None:
         header = {
@@ -91,15 +94,17 @@ def profile_device(
             "device": asdict(device),
             "profile": config.model_dump(mode="json"),
             "seed": seed,
+            "references": list(ready),
         }
         journal = MeasuringJournal(journal_path, header)
     profile = _Profile(
         device=device,
         config=config,
+        references=[network for network in references if network.digest in ready],
         seed=seed,
         on_progress=on_progress or (lambda what, share: None),
         journal=journal,
-        load=load,
+        load=lambda network, device: ready.get(network.digest) or load(network, device),
         clock=clock,
         sleep=sleep,
     )
@@ -112,6 +117,21 @@ def profile_device(
     return file
 
 
+def _that_run(references: Sequence[Network], device: Device, load: Loader) -> dict[str, Runner]:
+    """References made ready, by digest; without those of the space's own that do not run here.
+
+    Raises:
+        MeasuringFailed: the one that is of no space does not run, so nothing does.
+    """
+    runners = {references[0].digest: load(references[0], device)}
+    for network in references[1:]:
+        try:
+            runners[network.digest] = load(network, device)
+        except MeasuringFailed as error:
+            _log.warning("no reference: %s", error)
+    return runners
+
+
 class _Profile:
     """One profile while it runs."""
 
@@ -120,6 +140,7 @@ class _Profile:
         *,
         device: Device,
         config: ProfileConfig,
+        references: Sequence[Network],
         seed: int,
         on_progress: Progress,
         journal: MeasuringJournal | None,
@@ -128,6 +149,7 @@ class _Profile:
         sleep: Callable[[float], None],
     ) -> None:
         self._device, self._config = device, config
+        self._references = tuple(references)
         self._rng = np.random.default_rng(seed)
         self._on_progress = on_progress
         self._journal = journal
@@ -159,6 +181,7 @@ class _Profile:
         energy = self._energy_model(reader, fitted)
         return fit_device_file(
             ProfileData(
+                references=self._references,
                 held_out=held_out,
                 again=again,
                 call=call,
@@ -247,6 +270,7 @@ class _Profile:
                 self._device,
                 rounds=self._config.rounds,
                 repeats=self._config.repeats,
+                references=self._references,
                 seed=seed,
                 load=self._load,
                 clock=self._clock,

@@ -47,6 +47,7 @@ class ProfileData:
 
     Attributes:
         held_out, again: the same networks, in the same order, measured first and last.
+        references: what all of them were measured beside.
         call: a network that does next to nothing.
         blocks, lone: blocks, and their measurements as networks of their own.
         fitted: whole networks for the correction.
@@ -54,6 +55,7 @@ class ProfileData:
         num_failed: blocks and networks that could not be measured.
     """
 
+    references: tuple[Network, ...]
     held_out: Measured
     again: Measured
     call: Measured
@@ -71,13 +73,14 @@ class ProfileData:
 
     @property
     def references_ms(self) -> list[float]:
-        """The reference network's time beside each network."""
+        """The reference's time beside each network: a geometric mean over the reference networks."""
         return [m.reference_ms for m in self.results]
 
     def at_common_reference(self) -> ProfileData:
         """All figures as if the reference had taken its median time throughout."""
         reference_ms = float(np.median(self.references_ms))
         return ProfileData(
+            references=self.references,
             held_out=self.held_out.at_reference(reference_ms),
             again=self.again.at_reference(reference_ms),
             call=self.call.at_reference(reference_ms),
@@ -139,6 +142,7 @@ def fit_device_file(
         device=device,
         space_digest=space_digest,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        references=data.references,
         additive=additive,
         correction=correction,
         energy_model=energy,

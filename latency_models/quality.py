@@ -48,7 +48,7 @@ class ProfileReport(BaseModel):
         num_failed: blocks and networks that could not be measured.
         num_rounds, num_rounds_discarded: rounds measured, and those of them thrown away since the reference drifted.
         fastest_ms, slowest_ms: range of the held-out networks' latencies.
-        reference_ms: the reference network's time; all figures are ratios to it, times this.
+        reference_ms: the reference networks' time, geometric mean; all figures are ratios to it, times this.
         drift: the reference's slowest time over its quickest, minus 1, over groups of networks measured together.
         seconds: how long it took; 0 where figures were imported, which do not say.
         energy_source: ``estimated``, or the counter that energies were fitted to (``NVML``, ``RAPL``, ``imported``).

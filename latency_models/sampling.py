@@ -12,11 +12,14 @@ import numpy as np
 from archspace import INPUT, Block, Layer, Network, SearchSpace, Shape
 from child_models import count_macs
 from latency_models.features import block_digest, layer_kind
+from latency_models.measuring import reference_network
 
 _TRIES = 8
 _CANDIDATES = 3
 _MOST_CANDIDATES = 2000
 _LEAST_EACH = 8
+_REFERENCES_DRAWN = 32
+_REFERENCE_QUANTILES = (0.1, 0.35, 0.65, 0.9)  # of the drawn networks' multiply-accumulates
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,19 @@ def _extremes(space: SearchSpace) -> list[Network]:
 
 def _macs(block: Block) -> float:
     return float(count_macs(block.as_network()))
+
+
+def reference_networks(space: SearchSpace) -> list[Network]:
+    """What networks of `space` are compared with while they are measured, the same in every profile of it.
+
+    `reference_network` and up to four of the space's own, small to large.
+    """
+    rng = np.random.default_rng(0)
+    drawn = sorted(
+        (space.resolve(space.sample(rng)) for _ in range(_REFERENCES_DRAWN)), key=count_macs
+    )
+    own = [drawn[int(quantile * (len(drawn) - 1))] for quantile in _REFERENCE_QUANTILES]
+    return [reference_network(), *{network.digest: network for network in own}.values()]
 
 
 def blocks_to_measure(space: SearchSpace, networks: Sequence[Network]) -> list[Block]:

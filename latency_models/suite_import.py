@@ -141,6 +141,7 @@ def _profile_data(manifest: SuiteManifest, runs: _Runs) -> ProfileData:
     _check_kinds(manifest, lone)
     num_used = len(held_out) + sum(len(part.networks) for part in (call, lone, fitted))
     return ProfileData(
+        references=tuple(file.resolve() for file in manifest.of_role("reference")),
         held_out=measured(held_out, [first for first, _ in halves]),
         again=measured(held_out, [last for _, last in halves]),
         call=call,

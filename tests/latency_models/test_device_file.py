@@ -61,8 +61,11 @@ def test_a_crash_while_writing_leaves_the_old_file(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "expected schema_version 1, got 2; update netlathe"),
-        ({"schema_version": 0}, "measure the device again"),
+        ({"schema_version": 3}, "expected schema_version 2, got 3; update netlathe"),
+        ({"schema_version": 1}, "measure the device again"),
+        ({"references": []}, "damaged at references"),
+        ({"references": [{"layers": []}]}, r"damaged at references\.0: .*expected a network"),
+        ({"references": ["conv"]}, r"damaged at references\.0: .*expected a network"),
         ({"kind": "table"}, "expected a device file"),
         ({"report": {}}, r"damaged at report\.spearman"),
         ({"interval_scale": -1}, "damaged at interval_scale"),

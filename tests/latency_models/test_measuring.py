@@ -47,7 +47,7 @@ def test_rounds_in_which_something_else_ran_are_thrown_away() -> None:
     reference = np.array([1.0, 1.0, 1.6, 1.0, 3.0, 1.0, 1.01, 0.99])
     network = 2.0 * np.array([1, 1, 1.1, 1, 2, 1, 1.01, 0.99])
     seconds = np.stack([reference, network], axis=1)[:, None, :].repeat(3, axis=1)
-    (rounds,) = _compared(seconds)
+    (rounds,) = _compared(seconds, 1)
     measurement = rounds.measurement(reference_ms=4.0)
     assert (measurement.rounds, measurement.discarded) == (6, 2)
     assert measurement.latency.value == pytest.approx(8.0)
@@ -57,7 +57,7 @@ def test_rounds_in_which_something_else_ran_are_thrown_away() -> None:
 def test_where_nothing_is_steady_all_rounds_count() -> None:
     reference = np.array([1.0, 2.0, 4.0, 8.0])
     seconds = np.stack([reference, 2 * reference], axis=1)[:, None, :]
-    (rounds,) = _compared(seconds)
+    (rounds,) = _compared(seconds, 1)
     assert rounds.measurement(1.0).discarded == 0
     assert len(rounds.reference_s) == 4
     assert rounds.ratio == pytest.approx(2.0)
@@ -67,8 +67,42 @@ def test_a_machine_that_flips_between_two_speeds_changes_no_ratio() -> None:
     rng = np.random.default_rng(0)
     true = np.array([1.0, 0.5, 2.0, 3.0, 1.5, 0.7])
     fast, noise = rng.random((9, 5, 1)) < 0.5, rng.normal(1, 0.01, (9, 5, 6))
-    ratios = [r.ratio for r in _compared(true * np.where(fast, 1.0, 1.4) * noise)]
+    ratios = [r.ratio for r in _compared(true * np.where(fast, 1.0, 1.4) * noise, 1)]
     assert ratios == pytest.approx(true[1:], rel=0.01)
+
+
+def test_several_references_share_out_what_disturbs_one_of_them() -> None:
+    """Between two groups the small reference alone is slowed: one of four, so the ratios change by a fourth of it."""
+    small, others, networks = [0.1], [1.0, 2.0, 4.0], [1.5, 3.0]
+    seconds = np.tile([*small, *others, *networks], (4, 3, 1))
+    disturbed = seconds * np.array([1.2, 1, 1, 1, 1, 1])
+    changes = [
+        after.ratio / before.ratio
+        for before, after in zip(_compared(seconds, 4), _compared(disturbed, 4), strict=True)
+    ]
+    assert changes == pytest.approx([1.2**-0.25] * 2)
+    (alone, *_) = _compared(seconds, 1)
+    (alone_disturbed, *_) = _compared(disturbed, 1)
+    assert alone_disturbed.ratio / alone.ratio == pytest.approx(1 / 1.2)
+
+
+def test_times_beside_several_references_are_true_where_the_machine_is_steady(
+    make_machine: Any, device: Device, networks: list[Network]
+) -> None:
+    machine = make_machine(noise=0.0)
+    references = [reference_network(), *networks[-3:]]
+    measured = measure_networks(
+        networks[:4], device, references=references, load=machine.load, clock=machine.clock
+    )
+    expected = [machine.true_ms(network) for network in networks[:4]]
+    np.testing.assert_allclose([m.latency.value for m in measured], expected, rtol=1e-9)
+    reference_ms = np.exp(np.mean(np.log([machine.true_ms(n) for n in references])))
+    assert [m.reference_ms for m in measured] == pytest.approx([reference_ms] * 4)
+
+
+def test_no_reference_is_refused(device: Device, networks: list[Network]) -> None:
+    with pytest.raises(ValueError, match="at least one reference"):
+        measure_networks(networks, device, references=[])
 
 
 def test_polish_takes_a_table_apart() -> None:

@@ -13,7 +13,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from archspace import ArchitectureDocument, Network, SearchSpace
-from latency_models import Device, DeviceFile, ProfileReport, blocks_to_measure
+from latency_models import (
+    Device,
+    DeviceFile,
+    ProfileReport,
+    blocks_to_measure,
+    reference_network,
+)
 from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction
 from latency_models.describe import describe_block
@@ -49,6 +55,7 @@ def device_file(**changes: Any) -> DeviceFile:
         "device": Device.here(),
         "space_digest": "0" * 16,
         "created": "2026-01-02T03:04:05+00:00",
+        "references": (reference_network(),),
         "additive": AdditiveTable(
             call_ms=0.5, blocks_ms={}, weights={}, kinds=KINDS, relative_std=0.1
         ),
@@ -106,7 +113,7 @@ def test_show_says_what_was_measured_and_how_good_the_model_is(device: Path) -> 
     assert shown["runtime"] == ["onnxruntime"]
     assert shown["measured"] == ["2026-01-02T03:04:05+00:00"]
     assert shown["blocks alone"] == ["5 of 184"]
-    assert shown["drift of the reference"] == ["7 %"]
+    assert shown["drift of the references"] == ["7 %"]
     assert shown["Spearman"] == ["0.990", "0.999"]
     assert shown["within ±5 %"] == ["75.0 %", "100.0 %"]
     assert shown["energy"] == ["estimated from MACs and bytes moved (no counter could be read)"]
