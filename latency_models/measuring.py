@@ -7,7 +7,7 @@ tie groups together better than one: a disturbance seldom slows small and large 
 
 | word | meaning |
 |---|---|
-| sample | mean over some calls in a row (enough to last about 0.25 ms), after one call that is not timed |
+| sample | mean over some calls in a row (enough to last about 0.25 ms), after one call that is not timed (none where a call takes over 20 ms) |
 | pass | one sample of every network of the group, the references among them, in a new random order |
 | round | `repeats` passes |
 | reference | from here on: the geometric mean of the reference networks' times |
@@ -44,6 +44,8 @@ GROUP_SIZE = 24
 """Networks that are alive and interleaved at once, references not counted."""
 SAMPLE_SECONDS = 0.00025
 MAX_CALLS = 50
+UNTIMED_BELOW_SECONDS = 0.02
+"""Slower networks load code and weights many times over within a call: none goes before it."""
 ROUND_SECONDS = 0.01
 """Slow networks need no more passes in a round than fit into this (a call of theirs is a long sample)."""
 LARGEST_DRIFT = 1.5
@@ -331,7 +333,8 @@ class _Timer:
         for round_ in range(self._rounds):
             for repeat in range(repeats):
                 for i in self._rng.permutation(len(runners)):
-                    runners[i]()  # brings its code and weights back into the caches
+                    if quickest[i] < UNTIMED_BELOW_SECONDS:
+                        runners[i]()  # brings its code and weights back into the caches
                     seconds[round_, repeat, i] = self._sample(runners[i], calls[i])
         return seconds
 
