@@ -7,7 +7,7 @@ then short dynamic programs over its nodes, exact and independent of what the de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -193,9 +193,26 @@ class DecisionGraph:
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
-        """Σ `block_cost` over the words of complete walks: all walks take each step together.
+        """Σ `block_cost` over the words of complete walks. Raises InvalidChoices, as `_walked`."""
+        costs = np.array([*(block_cost(block) for block in self.blocks), 0.0])  # [NOTHING] is 0
+        totals = np.zeros(len(choices))
+        for taken in self._walked(choices):
+            totals += costs[taken]
+        return totals
 
-        Raises InvalidChoices: another number of decisions, or a step that there is not.
+    def block_usage(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(walks, blocks): how often each word holds each block. Raises InvalidChoices, as `_walked`."""
+        usage = np.zeros((len(choices), len(self.blocks) + 1))  # [NOTHING] is the last
+        rows = np.arange(len(choices))
+        for taken in self._walked(choices):
+            usage[rows, taken] += 1
+        return usage[:, :-1]
+
+    def _walked(self, choices: NDArray[np.integer]) -> Iterator[NDArray[np.intp]]:
+        """Blocks (walks,) that complete walks give, step by step, NOTHING where a step gives none.
+
+        All walks take each step together. Raises InvalidChoices: another number of decisions, or a step that there
+        is not.
         """
         rows = np.asarray(choices, dtype=np.intp)
         if rows.ndim != 2 or rows.shape[1] != len(self._names):
@@ -205,18 +222,17 @@ class DecisionGraph:
         successors, blocks = self._step_tables()
         if ((rows < 0) | (rows >= successors.shape[1])).any():
             raise InvalidChoices(f"expected choices in 0–{successors.shape[1] - 1}")
-        costs = np.array([*(block_cost(block) for block in self.blocks), 0.0])  # [NOTHING] is 0
         nodes = np.zeros(len(rows), dtype=np.intp)
-        totals = np.full(len(rows), costs[self._opening])
+        yield np.full(len(rows), self._opening)
         for name, column in zip(self._names, rows.T, strict=True):
-            totals += costs[blocks[nodes, column]]
+            yield blocks[nodes, column]
             nodes = successors[nodes, column]
             if (nodes == NOTHING).any():
                 row = int(np.argmax(nodes == NOTHING))
                 raise InvalidChoices(
                     f"{name}: choice {column[row]} of row {row} is not valid there"
                 )
-        return np.asarray(totals + costs[np.array(self._end_blocks)[nodes - self._first_end]])
+        yield np.array(self._end_blocks)[nodes - self._first_end]
 
     def _step_tables(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """(successors, blocks) by node and choice; NOTHING where a node has fewer choices."""

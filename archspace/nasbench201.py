@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,7 +90,7 @@ class NasBench201Space(SearchSpace):
         self.decisions = tuple(Decision(f"cell.edge{a}_{b}", CELL_OPS) for a, b in EDGES)
         self._cheapest = CostMemo[list[NDArray[np.float64]]]()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -108,6 +109,15 @@ class NasBench201Space(SearchSpace):
                 raise InvalidChoices(
                     f"{decision.name}: expected a choice in 0–{len(CELL_OPS) - 1}, got {choice}"
                 )
+
+    def sample(self, rng: np.random.Generator) -> Choices:
+        return tuple(rng.integers(len(CELL_OPS), size=len(EDGES)).tolist())
+
+    def check(self, choices: Sequence[int]) -> Choices:
+        cell = tuple(map(int, choices))
+        if len(cell) == len(EDGES) and min(cell) >= 0 and max(cell) < len(CELL_OPS):
+            return cell
+        return super().check(cell)  # says what is wrong
 
     def resolve(self, choices: Sequence[int]) -> Network:
         cell = self.check(choices)
@@ -144,17 +154,32 @@ class NasBench201Space(SearchSpace):
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
+        cells = self._checked_cells(choices)
+        complete = self._cheapest.get(block_cost, self._cheapest_by_length)[-1]
+        return np.asarray(complete[tuple(cells.T)])
+
+    def block_usage(
+        self, choices: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], tuple[Block, ...]]:
+        cells = self._checked_cells(choices)
+        fixed, cell_blocks = self._additive_blocks
+        shape = (len(CELL_OPS),) * len(EDGES)
+        counts = _all_cell_counts()[np.ravel_multi_index(tuple(cells.T), shape)]
+        in_stages = np.tile(counts * self.config.cells_per_stage, 3)
+        usage = np.concatenate([np.ones((len(cells), len(fixed))), in_stages], axis=1)
+        return usage, (*fixed, *cell_blocks)
+
+    def _checked_cells(self, choices: NDArray[np.integer]) -> NDArray[np.intp]:
         cells = np.asarray(choices, dtype=np.intp)
         if cells.ndim != 2 or cells.shape[1] != len(EDGES):
             raise InvalidChoices(f"expected choices of shape (n, {len(EDGES)}), got {cells.shape}")
         if ((cells < 0) | (cells >= len(CELL_OPS))).any():
             raise InvalidChoices(f"expected choices in 0–{len(CELL_OPS) - 1}")
-        complete = self._cheapest.get(block_cost, self._cheapest_by_length)[-1]
-        return np.asarray(complete[tuple(cells.T)])
+        return cells
 
     def _cheapest_by_length(self, block_cost: BlockCost) -> list[NDArray[np.float64]]:
         """Entry k has shape (5,) * k: the cheapest network of each prefix of k choices."""
-        fixed, cell_blocks = self._additive_blocks()
+        fixed, cell_blocks = self._additive_blocks
         costs = np.array([block_cost(block) for block in cell_blocks], dtype=np.float64)
         constant = math.fsum(block_cost(block) for block in fixed)
         if math.isnan(constant) or np.isnan(costs).any():
@@ -168,6 +193,7 @@ class NasBench201Space(SearchSpace):
             tables.append(table)
         return tables[::-1]
 
+    @cached_property
     def _additive_blocks(self) -> tuple[list[Block], list[Block]]:
         """Blocks that are always there; and the `CellCount` sorts of blocks of each stage, in order."""
         channels, height, width = self.config.channels, *self.input_shape[1:]
@@ -214,6 +240,7 @@ def _block(builder: LayerBuilder, height: int, width: int) -> Block:
     return Block(name=builder.block, layers=tuple(builder.layers), input_shape=shape)
 
 
+@cache
 def _all_cell_counts() -> NDArray[np.float64]:
     """`CellCount` of every cell; shape (15625, 6), the last edge's choice changing fastest."""
     cells = itertools.product(range(len(CELL_OPS)), repeat=len(EDGES))

@@ -132,6 +132,22 @@ class SearchSpace(ABC):
         """
 
     @abstractmethod
+    def block_usage(
+        self, choices: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], tuple[Block, ...]]:
+        """What many architectures are built of, for sums of several things over their blocks at once.
+
+        Args:
+            choices: (architectures, decisions) indices, complete.
+
+        Returns:
+            (architectures, blocks) how often each holds each block, and the blocks: the same ones for any choices.
+
+        Raises:
+            InvalidChoices: choices that the masks do not allow.
+        """
+
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready description from which the same space can be made again."""
 

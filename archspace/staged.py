@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -187,7 +188,7 @@ class StagedSpace(SearchSpace):
         # an exit on the last map computes what the head would: it becomes the head
         return None if state.exited else self._head(state.channels, *self._last_pixels)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -218,6 +219,11 @@ class StagedSpace(SearchSpace):
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
         return self._graph.total_costs(choices, block_cost)
+
+    def block_usage(
+        self, choices: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], tuple[Block, ...]]:
+        return self._graph.block_usage(choices), tuple(self._graph.blocks)
 
     def to_dict(self) -> dict[str, Any]:
         return {

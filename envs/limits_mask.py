@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import Architecture, BlockCost, Choices, Network, SearchSpace, SpaceSize
+from archspace import Architecture, Block, BlockCost, Choices, Network, SearchSpace, SpaceSize
 from envs.cost_bounds import CostBounds
 
 CACHED_PREFIXES = 100_000
@@ -50,6 +50,10 @@ class LimitedSpace(SearchSpace):
             fits[int(np.argmin(excess))] = True
         return fits
 
+    def sample(self, rng: np.random.Generator) -> Choices:
+        # the underlying space may know a quicker way
+        return super().sample(rng) if self.bounds.binding else self.unlimited.sample(rng)
+
     @property
     def digest(self) -> str:
         return self.unlimited.digest
@@ -72,6 +76,11 @@ class LimitedSpace(SearchSpace):
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
         return self.unlimited.total_costs(choices, block_cost)
+
+    def block_usage(
+        self, choices: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float64], tuple[Block, ...]]:
+        return self.unlimited.block_usage(choices)
 
     def to_dict(self) -> dict[str, Any]:
         return self.unlimited.to_dict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -15,8 +15,7 @@ from archspace import Choices
 from envs.architecture_env import DEFAULT_WEIGHTS, most_choices
 from envs.cost_bounds import CostBounds
 from envs.limits_mask import LimitedSpace
-from envs.observation import ObservationEncoder
-from evaluation import Evaluation
+from envs.observation import NUM_WEIGHTS, ObservationEncoder
 
 StepReturn = tuple[
     NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]
@@ -24,20 +23,29 @@ StepReturn = tuple[
 Indices = None | int | Iterable[int]
 
 
-class Scorer(Protocol):
-    """What scores a batch: a session of the ledger, or something around one."""
+class Scored(Protocol):
+    """What became of one architecture: an `Evaluation`, or what a model imagines."""
 
-    def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
+    @property
+    def reward(self) -> float:
+        """The larger, the better."""
+
+
+S = TypeVar("S", bound=Scored)
+
+
+class Scorer(Protocol[S]):
+    """What scores a batch: a session of the ledger, something around one, or a model."""
+
+    def evaluate(self, batch: Sequence[Choices]) -> list[S]:
         """One evaluation a proposal, in order. May raise BudgetExhausted or SpaceExhausted."""
 
 
 MaskFilter = Callable[[Choices, NDArray[np.bool_]], NDArray[np.bool_]]
 """(prefix, valid choices of the next decision) → those of them to allow, at least one."""
-RewardRule = Callable[[Sequence[Evaluation]], NDArray[np.float64]]
-"""The batch's evaluations → the rewards that the agent sees, same order."""
 
 
-def raw_rewards(evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
+def raw_rewards(evaluations: Sequence[Scored]) -> NDArray[np.float64]:
     """The objective's values as they are."""
     return np.array([evaluation.reward for evaluation in evaluations], dtype=np.float64)
 
@@ -49,7 +57,7 @@ class VecEnvState:
     prefixes: tuple[Choices, ...]
 
 
-class ArchitectureVecEnv(VecEnv):
+class ArchitectureVecEnv(VecEnv, Generic[S]):
     """`num_envs` copies of `ArchitectureEnv` that make their k-th decision together.
 
     Observations, actions and masks are `ArchitectureEnv`'s. At the last step all finished architectures go to
@@ -62,20 +70,21 @@ class ArchitectureVecEnv(VecEnv):
         session: gives the scores.
         bounds: the space with its additive costs and hard limits.
         num_envs: architectures a batch.
-        preference: gives the preference weights to show to the agent; they may change between episodes.
+        preference: gives the preference weights to show to the agent, (3,) for all or (num_envs, 3); they may change
+            between episodes.
         mask_filter: further restriction of the masks.
-        reward_rule: what the agent sees as rewards.
+        reward_rule: the batch's evaluations → what the agent sees as their rewards, same order.
     """
 
     def __init__(
         self,
-        session: Scorer,
+        session: Scorer[S],
         bounds: CostBounds,
         num_envs: int,
         *,
-        preference: Callable[[], Sequence[float]] = lambda: DEFAULT_WEIGHTS,
+        preference: Callable[[], Sequence[float] | NDArray[np.float64]] = lambda: DEFAULT_WEIGHTS,
         mask_filter: MaskFilter | None = None,
-        reward_rule: RewardRule = raw_rewards,
+        reward_rule: Callable[[Sequence[S]], NDArray[np.float64]] = raw_rewards,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"expected at least 1 environment, got {num_envs}")
@@ -139,8 +148,13 @@ class ArchitectureVecEnv(VecEnv):
         return rewards
 
     def _observations(self) -> NDArray[np.float32]:
-        weights = self._preference()
-        return np.stack([self._encoder.encode(prefix, weights) for prefix in self._prefixes])
+        weights = np.broadcast_to(np.asarray(self._preference()), (self.num_envs, NUM_WEIGHTS))
+        return np.stack(
+            [
+                self._encoder.encode(prefix, own)
+                for prefix, own in zip(self._prefixes, weights, strict=True)
+            ]
+        )
 
     def get_state(self) -> VecEnvState:
         """Where the episodes stand now; give it to `set_state` to go on from there."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from archspace import Architecture, Network
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Architecture, Choices, Network, SearchSpace
 from child_models import count_macs, count_params
 from evaluation.results import NetworkCosts
 from latency_models import Cost, CostModel, CostSource, PrefixCosts
@@ -64,6 +68,19 @@ class Costing(ABC):
                 training. None before training: each head is then taken to get an equal share.
         """
 
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        """Expected latency in ms and energy in mJ before training: (architectures, 2), NaN where unknown.
+
+        What a searcher may look at for as many architectures as it likes: nothing is trained for it.
+        """
+        rows = []
+        for choices in batch:
+            costs = self.costs(space.architecture(choices), space.resolve(choices), None)
+            rows.append(
+                (costs.latency_ms.value, costs.energy_mj.value) if costs else (math.nan, math.nan)
+            )
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
 
 class ModelCosting(Costing):
     """Costs that a cost model predicts."""
@@ -95,6 +112,20 @@ class ModelCosting(Costing):
             macs=macs,
             model_version=version,
         )
+
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        networks = [space.resolve(choices) for choices in batch]
+        rows = []
+        for prefixes in self._model.predict(networks):
+            heads = len(prefixes.latency_ms)
+            shares = [1 / heads] * heads
+            rows.append(
+                (
+                    expected_cost(prefixes.latency_ms, shares).value,
+                    expected_cost(prefixes.energy_mj, shares).value,
+                )
+            )
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
     def _predicted(
         self, digest: str, version: int, network: Network
@@ -134,13 +165,31 @@ class TableCosting(Costing):
         exit_shares: Sequence[float] | None,
     ) -> NetworkCosts | None:
         latency_ms = self._measured(architecture, self._latency_column)
+        if latency_ms is None:
+            return None
         if self._energy_column is None:
             energy_mj: Cost | None = estimated_energy(network)
         else:
             energy_mj = self._measured(architecture, self._energy_column)
-        if latency_ms is None or energy_mj is None:
+        if energy_mj is None:
             return None
         return costs_without_exits(network, latency_ms, energy_mj)
+
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        if self._latency_column is None:
+            return np.full((len(batch), 2), math.nan)
+        if self._energy_column is None:
+            return super().expected(space, batch)
+        architectures = [space.architecture(choices) for choices in batch]
+        columns = (self._latency_column, self._energy_column)
+        rows = [[self._measured(each, column) for column in columns] for each in architectures]
+        known = [all(costs) for costs in rows]
+        return np.array(
+            [
+                [cost.value if ok and cost else math.nan for cost in costs]
+                for ok, costs in zip(known, rows, strict=True)
+            ]
+        ).reshape(-1, 2)
 
     def _measured(self, architecture: Architecture, column: str | None) -> Cost | None:
         value = self._table.value(architecture.label, column) if column is not None else None

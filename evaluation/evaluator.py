@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archspace import Architecture
 from evaluation.results import ChildResult, ChildTask, Fidelity
 
 Weights = Mapping[str, NDArray[np.generic]]
@@ -96,6 +97,10 @@ class Evaluator(ABC):
 
         Yields as `evaluate` does; a child that failed is a `ChildResult` with the reason.
         """
+
+    def missing(self, architecture: Architecture) -> str:
+        """Why this architecture has no result to be looked up, else "": asking for it is refused, free of charge."""
+        return ""
 
     def warm_up(self) -> None:
         """Start what takes time to start; without this, the first evaluation does."""

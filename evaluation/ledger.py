@@ -48,9 +48,12 @@ class Ledger:
         fidelity: Fidelity,
         training_seed: int,
         replicate: int = 0,
+        prediction: Costing | None = None,
         on_result: Callable[[Evaluation], None] | None = None,
     ) -> LedgerSession:
         """Open the session (run, strategy, seed); one that exists is replayed from its beginning.
+
+        `prediction` answers the searcher's questions about costs, where that is not for `costing`, which judges.
 
         Raises:
             LedgerError: it was begun with other settings (the budget may change).
@@ -64,6 +67,7 @@ class Ledger:
             fidelity=fidelity,
             training_seed=training_seed,
             replicate=replicate,
+            prediction=prediction,
         )
         settings = scoring.settings
         record = self._storage.open_session(

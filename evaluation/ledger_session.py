@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archspace import Architecture, Choices
 from evaluation.evaluator import (
@@ -13,6 +18,7 @@ from evaluation.evaluator import (
     ReplayDivergence,
     SpaceExhausted,
 )
+from evaluation.objectives import Objective
 from evaluation.results import ChildResult, ChildTask, Evaluation, FailureReason
 from evaluation.scoring import Scoring, checked_result, is_lost, without_effort
 from evaluation.storage import Storage
@@ -50,6 +56,7 @@ class LedgerSession:
         budget: what all proposals together may cost.
         on_result: called with each evaluation that this session hands out, replayed ones included, as soon as it
             is durable; in order of completion.
+        seconds: spent in `submit` and `collect`, evaluation and writing included.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class LedgerSession:
     ) -> None:
         self.budget = budget
         self.on_result = on_result
+        self.seconds = 0.0
         self._storage = storage
         self._record = record
         self._scoring = scoring
@@ -115,6 +123,19 @@ class LedgerSession:
     def history(self) -> list[Evaluation]:
         """Evaluations of all proposals made so far that have one, in order."""
         return [evaluation for evaluation in self._done if evaluation is not None]
+
+    @property
+    def objective(self) -> Objective:
+        """What gives the rewards."""
+        return self._scoring.objective
+
+    def expected_costs(self, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        """What is known of architectures' costs without proposing them: free, and nothing is logged.
+
+        Returns:
+            (architectures, 2): expected latency in ms and energy in mJ; NaN where unknown.
+        """
+        return self._scoring.expected_costs(batch)
 
     def set_barriers(self, every: int, at_barrier: Callable[[int], None]) -> None:
         """Call `at_barrier(count)` whenever `count` proposals, a multiple of `every`, have been handed back.
@@ -189,6 +210,10 @@ class LedgerSession:
             InvalidChoices: a proposal is not a point of the space; nothing of the batch is taken.
             LedgerError: it cannot be written.
         """
+        with self._timed():
+            return self._submit(batch)
+
+    def _submit(self, batch: Sequence[Choices]) -> list[int]:
         self._check_not_over()
         first = len(self._done)
         architectures = [self._scoring.space.architecture(choices) for choices in batch]
@@ -211,6 +236,10 @@ class LedgerSession:
             EvaluatorUnavailable: nothing can be evaluated; results so far are kept.
             LedgerError: a result cannot be written.
         """
+        with self._timed():
+            return self._collect()
+
+    def _collect(self) -> list[Evaluation]:
         self._answer_from_cache()
         waiting = list(self._open.values())
         if waiting:
@@ -230,6 +259,14 @@ class LedgerSession:
         if ready and self._every and self._given % self._every == 0:
             self._at_barrier(self._given)
         return [evaluation for evaluation in ready if evaluation is not None]
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
 
     def _before_barrier(self) -> int | None:
         """How many proposals may be made before the next barrier; None where there are none."""
@@ -321,7 +358,7 @@ class LedgerSession:
         if architecture.digest in self._open:
             return None
         costs = self._scoring.costs(architecture, None)
-        refusal = self._scoring.refusal(costs)
+        refusal = self._scoring.refusal(architecture, costs)
         if not refusal:
             return None
         return Evaluation(

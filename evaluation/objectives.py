@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.objective_config import (
     InverseConfig,
@@ -17,6 +20,8 @@ from evaluation.objective_config import (
     Weight,
     WeightSchedule,
 )
+
+Floats = NDArray[np.float64]
 
 LARGEST_RATIO = 1.5
 """Being more than this many times cheaper than the reference earns nothing more (`inverse`)."""
@@ -72,6 +77,31 @@ class Objective(ABC):
             ValueError: a cost that counts at this step is unknown, or a value is out of its range.
         """
 
+    def rewards(
+        self, accuracies: Floats, latencies_ms: Floats, energies_mj: Floats, step: int
+    ) -> Floats:
+        """`reward` of many networks: (n,) from (n,) each; NaN where a cost that counts is unknown (NaN)."""
+        known = ~self._unknown(latencies_ms, energies_mj)
+        rewards = np.full(len(accuracies), math.nan)
+        columns = (accuracies[known], latencies_ms[known], energies_mj[known])
+        rewards[known] = [
+            self.reward(float(accuracy), float(latency), float(energy), step)
+            for accuracy, latency, energy in zip(*columns, strict=True)
+        ]
+        return rewards
+
+    def reweighted(self, weights: tuple[float, float, float]) -> Objective:
+        """The same objective for another preference: weights of accuracy, latency and energy.
+
+        An objective without weights is returned as it is.
+        """
+        return self
+
+    def _unknown(self, latencies_ms: Floats, energies_mj: Floats) -> NDArray[np.bool_]:
+        if not self.needs_costs:
+            return np.zeros(len(latencies_ms), dtype=np.bool_)
+        return np.isnan(latencies_ms) | np.isnan(energies_mj)
+
     @property
     @abstractmethod
     def failure_reward(self) -> float:
@@ -119,6 +149,29 @@ class MinMax(Objective):
     def __post_init__(self) -> None:
         if self.bounds is None and self.needs_costs:
             raise ValueError("minmax with a weight for latency or energy needs the space's bounds")
+
+    def rewards(
+        self, accuracies: Floats, latencies_ms: Floats, energies_mj: Floats, step: int
+    ) -> Floats:
+        config, bounds = self.config, self.bounds
+        span = config.accuracy_ceiling - config.accuracy_floor
+        total = (
+            weight_at(config.accuracy_weight, step) * (accuracies - config.accuracy_floor) / span
+        )
+        if beta := weight_at(config.latency_weight, step):
+            assert bounds is not None
+            total = total + beta * _cost_terms(
+                latencies_ms, bounds.latency_min_ms, bounds.latency_max_ms
+            )
+        if gamma := weight_at(config.energy_weight, step):
+            assert bounds is not None
+            total = total + gamma * _cost_terms(
+                energies_mj, bounds.energy_min_mj, bounds.energy_max_mj
+            )
+        return np.asarray(total)
+
+    def reweighted(self, weights: tuple[float, float, float]) -> MinMax:
+        return replace(self, config=self.config.model_copy(update=_named(weights)))
 
     def reward(
         self, accuracy: float, latency_ms: float | None, energy_mj: float | None, step: int
@@ -191,6 +244,9 @@ class Inverse(Objective):
             total += gamma * _ratio(self.energy_reference_mj, _known("energy_mj", energy_mj))
         return total
 
+    def reweighted(self, weights: tuple[float, float, float]) -> Inverse:
+        return replace(self, config=self.config.model_copy(update=_named(weights)))
+
     @property
     def latency_reference_ms(self) -> float:
         """lat_ref in ms: the config's, else the geometric mean of the bounds."""
@@ -249,6 +305,10 @@ class MnasNet(Objective):
         return repr(self.config)
 
 
+def _named(weights: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("accuracy_weight", "latency_weight", "energy_weight"), weights, strict=True))
+
+
 def weight_at(weight: Weight, step: int) -> float:
     """The weight of proposal number `step`."""
     return weight.at(step) if isinstance(weight, WeightSchedule) else weight
@@ -265,6 +325,10 @@ def _costs_count(config: MinMaxConfig | InverseConfig) -> bool:
 
 def _cost_term(value: float, low: float, high: float) -> float:
     return max((high - value) / (high - low), WORST_COST_TERM)
+
+
+def _cost_terms(values: Floats, low: float, high: float) -> Floats:
+    return np.maximum((high - values) / (high - low), WORST_COST_TERM)
 
 
 def _ratio(reference: float, value: float) -> float:

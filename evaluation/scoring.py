@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archspace import Architecture, Choices, Network, SearchSpace
 from evaluation.costing import Costing
@@ -23,7 +26,10 @@ from evaluation.results import (
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How a session's proposals are evaluated and judged; the same for its whole life."""
+    """How a session's proposals are evaluated and judged; the same for its whole life.
+
+    `prediction` is what the searcher may ask about costs before it proposes, where that is not `costing`.
+    """
 
     space: SearchSpace
     evaluator: Evaluator
@@ -33,6 +39,7 @@ class Scoring:
     fidelity: Fidelity
     training_seed: int
     replicate: int = 0
+    prediction: Costing | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -78,13 +85,17 @@ class Scoring:
         """Costs with the given shares of samples leaving at each head; None: predicted shares."""
         return self.costing.costs(architecture, self.network(architecture), exit_shares)
 
-    def refusal(self, costs: NetworkCosts | None) -> str:
-        """Why a network is not evaluated: the limit it breaks, or that its costs are unknown; else ""."""
-        if costs is not None:
-            return violation(costs, self.limits)
-        if self.objective.needs_costs or self.limits.any:
+    def expected_costs(self, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        """Latency in ms and energy in mJ, as far as they are known before training; see `Costing.expected`."""
+        return (self.prediction or self.costing).expected(self.space, batch)
+
+    def refusal(self, architecture: Architecture, costs: NetworkCosts | None) -> str:
+        """Why a network is not evaluated: the limit it breaks, or that it is not in the table; else ""."""
+        if costs is not None and (broken := violation(costs, self.limits)):
+            return broken
+        if costs is None and (self.objective.needs_costs or self.limits.any):
             return "its costs are unknown"
-        return ""
+        return self.evaluator.missing(architecture)
 
     def reward(self, result: ChildResult, costs: NetworkCosts | None, step: int) -> float:
         """The objective's value; the failure reward for a failed child."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from archspace import Architecture
 from evaluation.evaluator import Evaluator, NotSupported, TrainedChild
 from evaluation.results import ChildResult, ChildTask, FailureReason
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class TableEvaluator(Evaluator):
     """Validation accuracies from a column of a table, by the architecture's label; no early exits.
 
-    An architecture that the table does not hold is a failed child (CRASH: asking again would not help).
+    An architecture that the table does not hold is refused, free of charge.
 
     Args:
         table: the measured results.
@@ -42,6 +43,11 @@ class TableEvaluator(Evaluator):
     @property
     def key(self) -> str:
         return self._key
+
+    def missing(self, architecture: Architecture) -> str:
+        if self._table.value(architecture.label, self._column) is None:
+            return f"the table has no {self._column} for it"
+        return ""
 
     def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
         for index, task in enumerate(tasks):

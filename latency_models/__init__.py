@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Remainder,
         explain_network,
     )
+    from latency_models.features import BLOCK_FEATURES, block_features
     from latency_models.measuring import Measurement, measure_networks, reference_network
     from latency_models.prefix import prefix_network, prefix_networks
     from latency_models.profile import profile_device
@@ -76,6 +77,7 @@ _NAMES_BY_FILE = {
         "SuiteError",
         "TableError",
     ),
+    "features": ("BLOCK_FEATURES", "block_features"),
     "explain": ("BlockShare", "Explanation", "LayerShare", "Remainder", "explain_network"),
     "measuring": ("Measurement", "measure_networks", "reference_network"),
     "prefix": ("prefix_network", "prefix_networks"),
@@ -91,6 +93,7 @@ _NAMES_BY_FILE = {
 _FILES = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 
 __all__ = [
+    "BLOCK_FEATURES",
     "BenchRecord",
     "BlockRatio",
     "BlockShare",
@@ -128,6 +131,7 @@ __all__ = [
     "SuiteError",
     "SuiteManifest",
     "TableError",
+    "block_features",
     "blocks_to_measure",
     "choose_to_measure",
     "compare_devices",

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 
 from archspace import Block
 from latency_models.errors import DeviceFileError
-from latency_models.features import FEATURES, block_digest, block_features, layer_kind
+from latency_models.features import BLOCK_FEATURES, block_digest, block_features, layer_kind
 
 _FOLDS = 5
 _LEAST_RELATIVE_STD = 0.02
@@ -21,7 +21,7 @@ class AdditiveTable(BaseModel):
     """Block → milliseconds that the block adds to a network when it is measured alone.
 
     A block alone is a network that pays for a call. So t = measured − `call_ms`, at least 0. For a block that
-    was not measured, t = Σ `weights`_j · feature_j (all ≥ 0; see `features.FEATURES`), fitted on those that were
+    was not measured, t = Σ `weights`_j · feature_j (all ≥ 0; see `features.BLOCK_FEATURES`), fitted on those that were
     (non-negative least squares on relative errors).
 
     Attributes:
@@ -52,7 +52,7 @@ class AdditiveTable(BaseModel):
                 f"block {block.name}: nothing like {', '.join(unknown)} was measured for this device file "
                 f"(it knows {', '.join(self.kinds)}); measure the device again with this search space"
             )
-        weights = np.array([self.weights.get(name, 0.0) for name in FEATURES])
+        weights = np.array([self.weights.get(name, 0.0) for name in BLOCK_FEATURES])
         return float(weights @ block_features(block)), False
 
 
@@ -76,7 +76,7 @@ def fit_additive(
             block_digest(block): float(time - call_ms)
             for block, time in zip(blocks, times, strict=True)
         },
-        weights={n: float(w) for n, w in zip(FEATURES, weights, strict=True) if w > 0},
+        weights={n: float(w) for n, w in zip(BLOCK_FEATURES, weights, strict=True) if w > 0},
         kinds=tuple(sorted({layer_kind(layer) for block in blocks for layer in block.layers})),
         relative_std=_cross_validated_std(features, times, call_ms),
     )

@@ -27,18 +27,18 @@ def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
 
 
 def interval_scale(
-    predicted: Sequence[Cost], measured_ms: Sequence[float], *, below_aim: bool
+    predicted: Sequence[Cost], measured_ms: Sequence[float], *, widened: bool
 ) -> float:
     """Factor on standard deviations after which ± 1.645 of them cover 90 % of held-out networks.
 
-    Half as much again where the model is `below_aim` (rank correlation under 0.95): then the held-out
-    networks are a poor guide too.
+    Half as much again where `widened`, for a model that ranks worse than it should: then the held-out networks are
+    a poor guide too.
     """
     scores = np.array(
         [abs(c.value - y) / c.std for c, y in zip(predicted, measured_ms, strict=True)]
     )
     scale = conformal_quantile(scores, 0.9) / TWO_SIDED_90
-    return max(_LEAST_SCALE, scale) * (_WIDENED if below_aim else 1.0)
+    return max(_LEAST_SCALE, scale) * (_WIDENED if widened else 1.0)
 
 
 def interval_90(cost: Cost) -> tuple[float, float]:

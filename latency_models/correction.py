@@ -25,7 +25,7 @@ from scipy.optimize import nnls
 
 from archspace import Block, Network
 from latency_models.additive import AdditiveTable
-from latency_models.features import FEATURES, block_digest, block_features
+from latency_models.features import BLOCK_FEATURES, block_digest, block_features
 
 _FOLDS = 5
 _PULL = 0.1  # weight of the prior a = 1, w = 0, in networks of relative error 1
@@ -57,7 +57,7 @@ class Correction(BaseModel):
 
     def block_ms(self, block: Block, lone_ms: float) -> float:
         """c(b) ≥ 0; `lone_ms` is t(b)."""
-        weights = np.array([self.weights.get(name, 0.0) for name in FEATURES])
+        weights = np.array([self.weights.get(name, 0.0) for name in BLOCK_FEATURES])
         base = self.scale * lone_ms + float(weights @ block_features(block))
         return base * (1 + self.deviations.get(block_digest(block), 0.0))
 
@@ -85,7 +85,7 @@ def fit_correction(
     return Correction(
         overhead_ms=float(weights[0]),
         scale=float(weights[1]),
-        weights={n: float(w) for n, w in zip(FEATURES, weights[2:], strict=True) if w > 0},
+        weights={n: float(w) for n, w in zip(BLOCK_FEATURES, weights[2:], strict=True) if w > 0},
         deviations={n: float(d) for n, d in zip(names, deviations, strict=True)},
         relative_std=_cross_validated_std(design, times, noise),
     )

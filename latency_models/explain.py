@@ -26,12 +26,12 @@ from latency_models.cost import Cost
 from latency_models.describe import describe_block, describe_layer
 from latency_models.energy import estimate_block_mj
 from latency_models.errors import DeviceFileError
-from latency_models.features import FEATURES, block_features
+from latency_models.features import BLOCK_FEATURES, block_features
 
 if TYPE_CHECKING:
     from latency_models.device_file import DeviceFile
 
-_OF_NO_LAYER = FEATURES.index("blocks")
+_OF_NO_LAYER = BLOCK_FEATURES.index("blocks")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +183,10 @@ def _parts(device_file: DeviceFile, layers: Sequence[Block]) -> NDArray[np.float
     """Share of its block for each layer (given as a block of its own); ≥ 0, sum 1."""
     correction, alone = device_file.correction, device_file.additive.weights
     weights = np.array(
-        [correction.scale * alone.get(n, 0.0) + correction.weights.get(n, 0.0) for n in FEATURES]
+        [
+            correction.scale * alone.get(n, 0.0) + correction.weights.get(n, 0.0)
+            for n in BLOCK_FEATURES
+        ]
     )
     weights[_OF_NO_LAYER] = 0.0
     scores = np.array([block_features(layer) for layer in layers]) @ weights

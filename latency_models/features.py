@@ -23,7 +23,7 @@ OTHERS = (
     "global_avg_pool",
     "linear",
 )
-FEATURES = (
+BLOCK_FEATURES = (
     "blocks",
     *(f"{kind}.{what}" for kind in CONVOLUTIONS for what in ("layers", "mmacs", "kb", "weight_kb")),
     *(f"{kind}.{what}" for kind in OTHERS for what in ("layers", "kb")),
@@ -31,7 +31,7 @@ FEATURES = (
 """Feature names: ``blocks`` is 1 for each block. By kind of layer: how many ``layers``; 10⁶ multiply-accumulates
 (``mmacs``); kilobytes of maps read and written, for others than convolutions with their weights (``kb``);
 kilobytes of weights (``weight_kb``). All for one image."""
-_POSITION = {name: i for i, name in enumerate(FEATURES)}
+_POSITION = {name: i for i, name in enumerate(BLOCK_FEATURES)}
 
 
 def block_key(block: Block) -> Hashable:
@@ -70,8 +70,8 @@ def _digest(key: Hashable) -> str:
 
 
 def block_features(block: Block) -> NDArray[np.float64]:
-    """Values of `FEATURES`; float64, shape (len(FEATURES),)."""
-    values = np.zeros(len(FEATURES))
+    """Values of `BLOCK_FEATURES`; float64, shape (len(BLOCK_FEATURES),)."""
+    values = np.zeros(len(BLOCK_FEATURES))
     values[_POSITION["blocks"]] = 1.0
     for layer, count in zip(block.layers, layer_counts(block.as_network()), strict=True):
         kind = layer_kind(layer)

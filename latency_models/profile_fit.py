@@ -130,13 +130,16 @@ def fit_device_file(
     check_quality(quality, ceiling)
     # disturbances only ever slow a network down: of two measurements the smaller one is the truer one
     settled_ms = [min(pair) for pair in zip(measured_ms, data.again.values_ms, strict=True)]
-    below_aim = quality.spearman < AIM
-    if below_aim:
+    below_noise = quality.spearman < min(AIM, ceiling.spearman)
+    if quality.spearman < AIM:
         _log.warning(
-            "the cost model ranks held-out networks with a Spearman correlation of %.3f, below the aim of "
-            "%.2f: its intervals are widened. More measurements (a larger profile.budget_s) on a quiet machine help",
+            "the cost model ranks held-out networks with a Spearman correlation of %.3f, below the aim of %.2f%s. More "
+            "measurements (a larger profile.budget_s) on a quiet machine help",
             quality.spearman,
             AIM,
+            ": its intervals are widened"
+            if below_noise
+            else f"; measuring them twice gives {ceiling.spearman:.3f}, so the machine's noise is the limit",
         )
     return DeviceFile(
         device=device,
@@ -146,7 +149,7 @@ def fit_device_file(
         additive=additive,
         correction=correction,
         energy_model=energy,
-        interval_scale=interval_scale(predicted, settled_ms, below_aim=below_aim),
+        interval_scale=interval_scale(predicted, settled_ms, widened=below_noise),
         latency_margin=latency_margin(predicted, settled_ms),
         report=ProfileReport(
             **quality._asdict(),

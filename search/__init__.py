@@ -1,8 +1,13 @@
 """Strategies, the run loop, and what a run leaves behind: tables, report, comparison, mirror."""
 
+from search.bench import Goal, SearchBench, SearchRecord
+from search.bench_strategies import STRATEGIES as BENCH_STRATEGIES
+from search.bench_summary import COLUMNS as BENCH_COLUMNS
+from search.bench_summary import summary_rows as bench_rows
+from search.bench_summary import write_plot as write_bench_plot
 from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
-from search.export_run import export_pick
+from search.export_run import export_pick, pick_within
 from search.finals import standard_error
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
@@ -23,9 +28,12 @@ from search.summary import PickSummary, RunSummary, read_summary
 from search.trials import read_trials
 
 __all__ = [
+    "BENCH_COLUMNS",
+    "BENCH_STRATEGIES",
     "STRATEGY_COLUMNS",
     "Comparison",
     "DamagedRun",
+    "Goal",
     "NotARun",
     "OtherVersion",
     "ParetoArchive",
@@ -37,12 +45,15 @@ __all__ = [
     "RunParts",
     "RunSummary",
     "ScheduleConfig",
+    "SearchBench",
     "SearchConfig",
     "SearchPaused",
+    "SearchRecord",
     "SessionStarted",
     "SpaceTable",
     "Strategy",
     "StrategyConfig",
+    "bench_rows",
     "compare_runs",
     "dashboard_command",
     "export_pick",
@@ -50,6 +61,7 @@ __all__ = [
     "impossible_limits",
     "make_strategy",
     "pareto_front",
+    "pick_within",
     "picks",
     "read_summary",
     "read_trials",
@@ -57,4 +69,5 @@ __all__ = [
     "standard_error",
     "tabulate_choices",
     "tabulate_space",
+    "write_bench_plot",
 ]

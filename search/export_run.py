@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 from archspace import ArchitectureDocument
 from deploy import AccuracyFigure, CostFigure, ExportInfo, export_architecture
-from evaluation import ChildResult, Evaluation
+from evaluation import ChildResult, Evaluation, LimitsConfig
 from latency_models import Cost
 from search.finals import (
     Final,
@@ -17,8 +18,11 @@ from search.finals import (
     train_finals,
 )
 from search.front_costs import measure_front, within_limits
+from search.pareto import within_costs
 from search.parts import RunParts
 from search.summary import read_summary
+
+_log = logging.getLogger(__name__)
 
 
 def export_final(parts: RunParts, final: Final, directory: Path) -> Path:
@@ -111,6 +115,36 @@ def export_plain(parts: RunParts, evaluation: Evaluation, directory: Path) -> Pa
     return directory
 
 
+def pick_within(parts: RunParts, limits: LimitsConfig) -> str:
+    """Digest of the most accurate network of the run that holds `limits`, measured where the device is here.
+
+    Answered from what the search evaluated: nothing is trained for it.
+
+    Raises:
+        LookupError: no network does; the message says what the smallest one takes.
+    """
+    summary = read_summary(parts.run_dir)
+    history = parts.ledger.evaluations(summary.session)
+    for candidate in within_costs(history, limits):
+        digest = candidate.architecture.digest
+        costs = measure_front(parts, [candidate])[digest]
+        if within_limits(limits, costs):
+            return digest
+        _log.warning(
+            "%s takes %.4g ms and %.4g mJ as %s, more than predicted: the next one is tried",
+            digest,
+            costs.latency_ms[-1].value,
+            costs.energy_mj[-1].value,
+            costs.latency_ms[-1].source,
+        )
+    known = [e.costs for e in history if e.ok and e.costs]
+    least_ms = min((costs.latency_worst_ms.value for costs in known), default=float("nan"))
+    least_mj = min((costs.energy_worst_mj.value for costs in known), default=float("nan"))
+    raise LookupError(
+        f"no network of this run holds these limits; the fastest takes {least_ms:.4g} ms, the thriftiest {least_mj:.4g} mJ"
+    )
+
+
 def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
     """Export a pick by name, or any network of the run by digest; returns its digest.
 
@@ -134,7 +168,7 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
         export_plain(parts, found, directory)
         return digest
     measured = measure_front(parts, [found])
-    if not within_limits(parts, measured[digest]):
+    if not within_limits(parts.limits, measured[digest]):
         source = measured[digest].latency_ms[-1].source
         raise LookupError(f"{digest} breaks a limit of this run as {source}; it is not exported")
     trained = train_finals(parts, [found])[digest]

@@ -74,7 +74,7 @@ def choose(
         bad = {
             e.architecture.digest
             for e in front
-            if not within_limits(parts, measured[e.architecture.digest])
+            if not within_limits(parts.limits, measured[e.architecture.digest])
         }
         if not bad:
             return picks(front).by_name(), measured

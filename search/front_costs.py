@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation import Evaluation
+from evaluation import Evaluation, LimitsConfig
 from latency_models import Cost, DeviceFile, PrefixCosts, prefix_networks
 from search.parts import Phase, RunParts
 
@@ -61,10 +61,9 @@ def _measure(
     return result
 
 
-def within_limits(parts: RunParts, costs: PrefixCosts) -> bool:
+def within_limits(limits: LimitsConfig, costs: PrefixCosts) -> bool:
     """Whether the network holds the latency and energy limits at these costs, no exit taken."""
     worst_ms, worst_mj = costs.latency_ms[-1].value, costs.energy_mj[-1].value
-    limits = parts.limits
     return (limits.latency_ms is None or worst_ms <= limits.latency_ms) and (
         limits.energy_mj is None or worst_mj <= limits.energy_mj
     )

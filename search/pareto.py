@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluation import Evaluation
+from evaluation import Evaluation, LimitsConfig, violation
 
 
 class Point(NamedTuple):
@@ -112,6 +112,19 @@ def picks(evaluations: Iterable[Evaluation]) -> Picks:
         knee=knee(front),
         fastest=min(front, key=lambda e: (_fast_first(_point(e)), e.architecture.digest)),
     )
+
+
+def within_costs(evaluations: Iterable[Evaluation], limits: LimitsConfig) -> list[Evaluation]:
+    """Those whose predicted costs, no exit taken, hold `limits`, the most accurate first.
+
+    Ties: lower latency, lower energy, smaller digest. Failed and rejected proposals are left out, of repeats all but
+    the first.
+    """
+    distinct: dict[str, Evaluation] = {}
+    for evaluation in evaluations:
+        if evaluation.ok and evaluation.costs and not violation(evaluation.costs, limits):
+            distinct.setdefault(evaluation.architecture.digest, evaluation)
+    return sorted(distinct.values(), key=_best_first)
 
 
 def knee(front: Sequence[Evaluation]) -> Evaluation:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from archspace import Network
 from search import report_sections as sections
+from search.analysis import Analysis
 from search.markup import Html, element, paragraph, section
 from search.page import Page
+from search.report_analysis import analysis_section
 from search.report_networks import drawings
 from search.report_plots import (
     LatencyPair,
@@ -32,6 +34,7 @@ def write_report(
     held_out: Sequence[LatencyPair] = (),
     config_text: str = "",
     latency_limit_ms: float | None = None,
+    analysis: Analysis | None = None,
 ) -> Path:
     """Write the page into the run's folder and return its path.
 
@@ -43,11 +46,14 @@ def write_report(
         held_out: latencies of the networks that the profile kept for testing its model.
         config_text: the run's configuration, shown as it is.
         latency_limit_ms: drawn as a line.
+        analysis: what the search learnt; None leaves that section out.
     """
     page = Page(f"Netlathe run {summary.name}")
     page.add(sections.header(summary), sections.results(summary))
     page.add(_front(page, summary, trials, latency_limit_ms))
     page.add(_progress(page, summary, trials))
+    if analysis is not None:
+        page.add(analysis_section(page, analysis))
     page.add(_latency(page, summary, held_out))
     page.add(drawings(summary.picks, networks))
     page.add(sections.failures(trials), sections.config(config_text, summary))

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from archspace import write_atomic
 from evaluation import Evaluation, LedgerSession
+from search.analysis import ANALYSIS_FILE, Analysis
 from search.finals import Final, standard_error, worth_picking
 from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
@@ -50,8 +51,9 @@ def write_report_files(
     sessions: Sequence[LedgerSession],
     finals: Sequence[Final],
     summary: RunSummary,
+    analysis: Analysis,
 ) -> None:
-    """``pareto.csv``, ``report.html`` and, last, ``summary.json``: its presence says that the run is finished."""
+    """``pareto.csv``, ``analysis.json``, ``report.html`` and, last, ``summary.json``: its presence says that the run is finished."""
     write_tables(parts, sessions)
     main = sessions[0]
     front = pareto_front(main.history)
@@ -66,6 +68,7 @@ def write_report_files(
         digest = evaluation.architecture.digest
         networks.setdefault(digest, parts.resolve(evaluation.architecture.choices))
     histories = {session.name: session.history for session in sessions}
+    analysis.write(parts.run_dir / ANALYSIS_FILE)
     write_report(
         parts.run_dir,
         summary,
@@ -74,6 +77,7 @@ def write_report_files(
         held_out=parts.device.held_out if parts.device else (),
         config_text=parts.config_text,
         latency_limit_ms=parts.limits.latency_ms,
+        analysis=analysis,
     )
     write_atomic(parts.run_dir / SUMMARY_FILE, summary.to_json())
 
@@ -123,6 +127,7 @@ def summarise(
             "report": REPORT_FILE,
             "trials": TRIALS_FILE,
             "pareto": PARETO_FILE,
+            "analysis": ANALYSIS_FILE,
         },
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from evaluation import Evaluation, LedgerSession
+from search.analysis import Learnt, analyse
 from search.export_run import export_final, export_plain
 from search.finals import Final, make_final, train_picks, worth_picking
 from search.optuna_mirror import OptunaMirror
@@ -36,11 +37,14 @@ def run_search(parts: RunParts) -> RunSummary:
     """
     clock = RunClock(parts.ledger)
     sessions: list[LedgerSession] = []
+    learnt: list[Learnt] = []
     _start_workers(parts, clock)
     with closing(OptunaMirror(parts)) as mirror:
         for config in (parts.search.strategy, *parts.search.controls):
             with clock.phase("search"):
-                sessions.append(_search_with(parts, config, mirror, clock))
+                session, told = _search_with(parts, config, mirror, clock)
+            sessions.append(session)
+            learnt.append(told)
             write_tables(parts, sessions)
         with clock.phase("finals"):
             finals = _finish(parts, sessions[0].history)
@@ -48,7 +52,8 @@ def run_search(parts: RunParts) -> RunSummary:
     parts.on_phase(Phase("export"))
     _export(parts, sessions[0].history, finals)
     summary = summarise(parts, sessions, finals, clock)
-    write_report_files(parts, sessions, finals, summary)
+    analysis = analyse(sessions[0].name, parts.space, sessions[0].history, learnt[0])
+    write_report_files(parts, sessions, finals, summary, analysis)
     return summary
 
 
@@ -63,7 +68,7 @@ def _start_workers(parts: RunParts, clock: RunClock) -> None:
 
 def _search_with(
     parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
-) -> LedgerSession:
+) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
     session = _open_session(parts, config)
     logged = session.logged
@@ -89,7 +94,7 @@ def _search_with(
         strategy.run(session)
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
-    return session
+    return session, strategy.learnt(session)
 
 
 def _open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from envs import CostBounds, LimitedSpace
 from evaluation import BudgetExhausted, LedgerSession, SpaceExhausted
+from search.analysis import Learnt
 
 _log = logging.getLogger(__name__)
 
@@ -44,3 +45,7 @@ class Strategy(ABC):
     @abstractmethod
     def search(self, session: LedgerSession) -> None:
         """Propose and learn, for ever: BudgetExhausted or SpaceExhausted end it."""
+
+    def learnt(self, session: LedgerSession) -> Learnt:
+        """What there is to tell people after `run`; nothing by default."""
+        return Learnt()

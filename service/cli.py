@@ -154,13 +154,31 @@ def space(
 def export(
     run: Run,
     to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
-    pick: Annotated[str, typer.Option("--pick", help="best, knee, fastest, or a digest.")] = "best",
+    pick: Annotated[
+        str | None, typer.Option("--pick", help="best (default), knee, fastest, or a digest.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--max-latency-ms", help="Instead of a pick: the most accurate network within this."
+        ),
+    ] = None,
+    max_energy_mj: Annotated[
+        float | None, typer.Option("--max-energy-mj", help="Likewise, alone or together.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one of a run's networks as JSON, PyTorch source, safetensors and ONNX."""
     from service.commands.export import run_export
 
-    run_export(run, to, pick=pick, as_json=as_json)
+    run_export(
+        run,
+        to,
+        pick=pick,
+        max_latency_ms=max_latency_ms,
+        max_energy_mj=max_energy_mj,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import Evaluation, EvaluationError, Evaluator
+from evaluation import Evaluation, EvaluationError, Evaluator, LimitsConfig
 from search import (
     ParetoArchive,
     Phase,
@@ -20,6 +20,7 @@ from search import (
     SearchPaused,
     SessionStarted,
     export_pick,
+    pick_within,
     read_summary,
     run_search,
 )
@@ -106,8 +107,12 @@ def carry_out(
     _check_result(folder, summary)
 
 
-def export_from_run(run: Path, pick: str, to: Path) -> tuple[Path, str]:
+def export_from_run(
+    run: Path, pick: str, to: Path, limits: LimitsConfig | None = None
+) -> tuple[Path, str]:
     """Export `pick` (a name or a digest) of a finished run; (folder written, digest).
+
+    With `limits`, the run's most accurate network that holds them is exported instead.
 
     Raises:
         NotFoundError: no such run or pick.
@@ -122,7 +127,8 @@ def export_from_run(run: Path, pick: str, to: Path) -> tuple[Path, str]:
         frozen = freeze(problem, file.frozen)
         with open_parts(folder, problem, file.seed, frozen) as parts:
             try:
-                return to, export_pick(parts, pick, to)
+                chosen = pick if limits is None else pick_within(parts, limits)
+                return to, export_pick(parts, chosen, to)
             except LookupError as error:
                 raise NotFoundError(str(error.args[0])) from None
 

@@ -46,3 +46,9 @@ class ManyDevices(ManyValues):
     """Several devices, too."""
 
     many = ("--device", "--reference")
+
+
+class ManyReports(ManyValues):
+    """Several columns to report."""
+
+    many = ("--report",)

@@ -12,13 +12,30 @@ from envs import CostBounds
 from evaluation import Objective
 from search.strategies.evolution import EvolutionConfig, RegularisedEvolution
 from search.strategies.local_search import LocalSearch, LocalSearchConfig
+from search.strategies.model_based_config import (
+    GPConfig,
+    ParEGOConfig,
+    PPOConfig,
+    SurrogateConfig,
+)
 from search.strategies.optuna_samplers import NSGA2Config, NSGA2Search, TPEConfig, TPESearch
-from search.strategies.ppo_config import PPOConfig
+from search.strategies.plain_ppo_config import PlainPPOConfig
 from search.strategies.random_search import RandomConfig, RandomSearch
+from search.strategies.reinforce import Reinforce, ReinforceConfig
 from search.strategy import Strategy
 
 StrategyConfig = Annotated[
-    PPOConfig | RandomConfig | EvolutionConfig | LocalSearchConfig | TPEConfig | NSGA2Config,
+    PPOConfig
+    | SurrogateConfig
+    | PlainPPOConfig
+    | ReinforceConfig
+    | RandomConfig
+    | EvolutionConfig
+    | LocalSearchConfig
+    | GPConfig
+    | TPEConfig
+    | NSGA2Config
+    | ParEGOConfig,
     Field(discriminator="name"),
 ]
 
@@ -50,6 +67,24 @@ def make_strategy(
             from search.strategies.ppo import PPOSearch
 
             return PPOSearch(config, bounds, seed, checkpoint_dir, objective)
+        case PlainPPOConfig():
+            from search.strategies.plain_ppo import PlainPPOSearch
+
+            return PlainPPOSearch(config, bounds, seed, checkpoint_dir, objective)
+        case SurrogateConfig():
+            from search.strategies.surrogate_search import SurrogateSearch
+
+            return SurrogateSearch(config, bounds, seed)
+        case GPConfig():
+            from search.strategies.gaussian_process_search import GPSearch
+
+            return GPSearch(config, bounds, seed)
+        case ParEGOConfig():
+            from search.strategies.gaussian_process_search import ParEGOSearch
+
+            return ParEGOSearch(config, bounds, seed)
+        case ReinforceConfig():
+            return Reinforce(config, bounds, seed)
         case RandomConfig():
             return RandomSearch(config, bounds, seed)
         case EvolutionConfig():

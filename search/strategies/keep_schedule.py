@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Choice, Decision
-from search.strategies.ppo_config import KeepScheduleConfig
+from search.strategies.plain_ppo_config import KeepScheduleConfig
 
 _ROUNDING = 1e-9
 

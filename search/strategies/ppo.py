@@ -1,6 +1,11 @@
-"""Proximal policy optimisation with action masks: the project's own searcher.
+"""Proximal policy optimisation over a surrogate of accuracy: the project's own searcher.
 
-Schulman et al. 2017 (arXiv 1707.06347), masks as in Huang and Ontañón 2020 (arXiv 2006.14171), with
+After DyNA-PPO (Angermueller et al., "Model-based reinforcement learning for biological sequence design", ICLR 2020):
+the policy learns on imagined episodes, scored by the surrogate and the cost model, and its samples are ranked with
+mutants of the best and random architectures; the most promising are evaluated. Where the surrogate does not
+validate, the policy decides alone and learns from real rewards.
+
+PPO: Schulman et al. 2017 (arXiv 1707.06347), masks as in Huang and Ontañón 2020 (arXiv 2006.14171), with
 sb3-contrib's `MaskablePPO`. One episode is one architecture; γ = λ = 1, since only the last step is rewarded.
 """
 
@@ -9,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,36 +26,38 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.logger import Logger
 
 from archspace import Choices
-from envs import ArchitectureVecEnv, CostBounds
+from envs import ArchitectureVecEnv, CostBounds, ObservationEncoder
 from evaluation import Evaluation, LedgerSession, Objective
+from search.analysis import Belief, Learnt, Ranking
 from search.strategies.checkpoint_store import CheckpointStore
+from search.strategies.imagination import Imagination, Imagined, standardised
 from search.strategies.keep_schedule import KeepSchedule
+from search.strategies.model_based_config import PPOConfig
 from search.strategies.ppo_checkpoint import capture, restore
-from search.strategies.ppo_config import PPOConfig
 from search.strategies.preference import preference_weights
-from search.strategies.process_state import SeparateState
 from search.strategies.reward_scaling import RewardScaler
-from search.strategy import Strategy
+from search.strategies.surrogate_search import SurrogateSearch
+from search.surrogates import Hyperparameters
 
 _log = logging.getLogger(__name__)
 
-BOOST = 1.5
-MOST_BOOSTS = 12
+_BELIEVED = 64
 
 
-class PPOSearch(Strategy):
-    """Decides `num_envs` architectures in lockstep, evaluates them in one call, updates, and so on.
+class PPOSearch(SurrogateSearch):
+    """See the file's head.
 
-    Rewards are normalised by all rewards seen; the weights of the entropy and the learning rate go linearly
-    from their start to their end with the share of the budget spent. A checkpoint is written before each
-    rollout; `run` goes on from the latest usable one, the ledger's log answering for the open rollout.
+    The policy is shown preference weights and learns for the objective's and for random ones, so that one policy
+    serves every trade-off. It stays warm from batch to batch; its entropy is kept high, for a policy that has
+    collapsed proposes what is known. A checkpoint is written before each batch; `run` goes on from the latest usable
+    one, the ledger's log answering for the open batch.
 
     Args:
         config: see `PPOConfig`.
         bounds: the space with its additive costs and hard limits.
-        seed: of the agent.
+        seed: of all random numbers.
         checkpoint_dir: where checkpoints go; without one, a stopped search is replayed from the start.
-        objective: its weights are shown to the agent.
+        objective: its weights are shown to the policy.
     """
 
     name: ClassVar[str] = "ppo"
@@ -62,10 +70,9 @@ class PPOSearch(Strategy):
         checkpoint_dir: Path | None = None,
         objective: Objective | None = None,
     ) -> None:
-        super().__init__(bounds, seed)
+        super().__init__(config, bounds, seed)
         self._config = config
         self._objective = objective
-        self._length = len(self.space.decisions)
         self._store = (
             CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
         )
@@ -74,40 +81,120 @@ class PPOSearch(Strategy):
             if config.keep_schedule
             else None
         )
-        self._scaler = RewardScaler(config.reward_scaling)
-        self._known: set[Choices] = set()
-        self._weights = preference_weights(objective, 0)
         self._progress = 0.0
 
-    def search(self, session: LedgerSession) -> None:
-        state = SeparateState()
-        with state.inside():
-            env = ArchitectureVecEnv(
-                _Outside(session, state),
-                self.bounds,
-                self._config.num_envs,
-                preference=lambda: self._weights,
-                mask_filter=self._allowed,
-                reward_rule=self._rewards,
-            )
-            model = self._model(env)
-            self._resume(session, model, env)
-            while True:
-                self._begin_rollout(session, model, env)
-                steps = self._config.num_envs * self._config.episodes * self._length
-                model.learn(steps, reset_num_timesteps=False, log_interval=None)
-
-    def _model(self, env: ArchitectureVecEnv) -> MaskablePPO:
+    def begin(self, session: LedgerSession) -> None:
+        super().begin(session)
         config = self._config
-        rollout = config.num_envs * config.episodes * self._length
+        self._imagination = Imagination(config, session, self.surrogate, self._objective, self.rng)
+        self._env: ArchitectureVecEnv[Imagined] = ArchitectureVecEnv(
+            self._imagination,
+            self.bounds,
+            config.imagined_envs,
+            preference=lambda: self._imagination.weights,
+            mask_filter=self._allowed,
+            reward_rule=standardised,
+        )
+        episodes = config.imagined_steps / (config.imagined_envs * len(self.space.decisions))
+        self._model = self._make_model(self._env, max(1, round(episodes)), config.minibatch)
+        self._resume(session)
+
+    def advance(self, session: LedgerSession) -> None:
+        self._progress = session.spent / session.budget
+        self._save(session)
+        self._imagination.forget()
+        super().advance(session)
+
+    def candidates(self, children: Sequence[Evaluation]) -> list[Choices]:
+        """Those of `SurrogateSearch`, and what the policy decides while it learns on imagined episodes."""
+        self._model.learn(
+            self._model.n_steps * self._config.imagined_envs,
+            reset_num_timesteps=False,
+            log_interval=None,
+        )
+        samples = self._imagination.samples
+        _log.debug("ppo/distinct_samples %d", len(samples))
+        own = [choices for choices in samples if choices not in self.known]
+        found = dict.fromkeys([*own, *super().candidates(children)])
+        return [choices for choices in found if self._keep is None or self._scheduled(choices)]
+
+    def without_surrogate(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
+        """The policy decides a batch and learns from its rewards."""
+        scaler = RewardScaler("rank", [child.reward for child in children])
+        env: ArchitectureVecEnv[Evaluation] = ArchitectureVecEnv(
+            self.outside(session),
+            self.bounds,
+            self._config.batch_size,
+            preference=lambda: preference_weights(self._objective, len(session.history)),
+            mask_filter=self._allowed,
+            reward_rule=lambda batch: scaler.scale(
+                [e.reward for e in batch], is_new=[e.is_new for e in batch]
+            ),
+        )
+        model = self._make_model(env, 1, env.num_envs * len(self.space.decisions))
+        model.policy = self._model.policy
+        first = len(session.history)
+        try:
+            model.learn(model.n_steps * env.num_envs, log_interval=None)
+        finally:
+            for evaluation in session.history[first:]:
+                self.remember(evaluation.architecture.choices)
+
+    def learnt(self, session: LedgerSession) -> Learnt:
+        """With the policy's beliefs for the objective's weights, over 64 sampled networks."""
+        encoder, rng = ObservationEncoder(self.bounds), np.random.default_rng(self.seed)
+        weights = preference_weights(self._objective, len(session.history))
+        prefixes: list[Choices] = [()] * _BELIEVED
+        beliefs = []
+        for decision in self.space.decisions:
+            observations = np.stack([encoder.encode(prefix, weights) for prefix in prefixes])
+            masks = np.zeros((_BELIEVED, int(self._env.action_space.n)), dtype=np.bool_)  # type: ignore[attr-defined]
+            for row, prefix in zip(masks, prefixes, strict=True):
+                row[: len(decision.choices)] = self.space.mask(prefix)
+            with torch.no_grad():
+                policy = self._model.policy.get_distribution(
+                    torch.from_numpy(observations), action_masks=masks
+                )
+            probabilities = policy.distribution.probs.double().numpy()
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            prefixes = [
+                (*prefix, int(rng.choice(len(row), p=row)))
+                for prefix, row in zip(prefixes, probabilities, strict=True)
+            ]
+            open_ones = masks.sum(axis=1) > 1
+            if open_ones.any():
+                means = probabilities[open_ones].mean(axis=0).tolist()
+                names = map(str, decision.choices)
+                beliefs.append(Belief(decision.name, dict(zip(names, means, strict=False))))
+        return replace(super().learnt(session), beliefs=tuple(beliefs))
+
+    def _scheduled(self, choices: Choices) -> bool:
+        """Whether the keep schedule allows these now."""
+        assert self._keep is not None
+        return all(
+            self._keep.allowed(i, self.space.mask(choices[:i]), self._progress)[choice]
+            for i, choice in enumerate(choices)
+        )
+
+    def _allowed(self, prefix: Choices, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if self._keep:
+            valid = self._keep.allowed(len(prefix), valid, self._progress)
+        if len(prefix) < len(self.space.decisions) - 1:
+            return valid
+        new = [ok and (*prefix, i) not in self.known for i, ok in enumerate(valid)]
+        return np.array(new) if any(new) else valid
+
+    def _make_model(
+        self, env: ArchitectureVecEnv[Any], episodes: int, minibatch: int
+    ) -> MaskablePPO:
+        config = self._config
+        steps = episodes * len(self.space.decisions)
         model = MaskablePPO(
             "MlpPolicy",
             env,
-            learning_rate=lambda _: _between(
-                config.learning_rate, config.learning_rate_end, self._progress
-            ),
-            n_steps=config.episodes * self._length,
-            batch_size=config.minibatch or rollout,
+            learning_rate=config.learning_rate,
+            n_steps=steps,
+            batch_size=min(minibatch, steps * env.num_envs),
             n_epochs=config.epochs,
             gamma=1.0,
             gae_lambda=1.0,
@@ -116,77 +203,53 @@ class PPOSearch(Strategy):
             vf_coef=config.value_weight,
             max_grad_norm=config.max_grad_norm,
             policy_kwargs={"net_arch": list(config.hidden), "activation_fn": torch.nn.Tanh},
-            seed=self.seed % 2**32,
+            seed=int(self.rng.integers(2**32)),
             device="cpu",
         )
         # its own would make a folder in the temporary directory at every `learn`
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
-    def _resume(self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv) -> None:
-        self._scaler = RewardScaler(self._config.reward_scaling)
-        self._known = set()
-        self._weights = preference_weights(self._objective, 0)
+    def _resume(self, session: LedgerSession) -> None:
         for checkpoint in self._store.usable() if self._store else ():
             if checkpoint.sequence > session.logged:
                 _log.warning("checkpoint at %d is ahead of the log", checkpoint.sequence)
                 continue
             session.start_at(checkpoint.sequence)
-            restore(checkpoint, model, env)
-            seen = checkpoint.state["rewards"]
-            self._scaler = RewardScaler(self._config.reward_scaling, seen)
-            self._remember(session.history)
+            restore(checkpoint, self._model, self._env)
+            self._restore(checkpoint.state["search"], session)
             _log.info("ppo: goes on from proposal %d", checkpoint.sequence)
             return
 
-    def _begin_rollout(
-        self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv
-    ) -> None:
-        config = self._config
-        self._progress = session.spent / session.budget
-        entropy = _between(config.entropy, config.entropy_end, self._progress)
-        model.ent_coef = entropy * self._entropy_boost(session.history)
-        if self._store:
-            checkpoint = capture(
-                model, env, sequence=len(session.history), rewards=self._scaler.seen
-            )
-            try:
-                self._store.save(checkpoint)
-            except OSError as error:  # the log alone is enough to resume, only slower
-                _log.warning("no checkpoint at proposal %d: %s", checkpoint.sequence, error)
+    def _save(self, session: LedgerSession) -> None:
+        if self._store is None:
+            return
+        checkpoint = capture(self._model, self._env, sequence=len(session.history), rewards=())
+        learnt = self.surrogate.learner.hyperparameters
+        own = {
+            "rng": self.rng.bit_generator.state,
+            "weights": self._imagination.weights.tolist(),
+            "rankings": [astuple(ranking) for ranking in self.rankings],
+            "known": sorted(list(choices) for choices in self.known),
+            "learnt_at": self.surrogate.learner.learnt_at,
+            "learnt": learnt and [dict(learnt.log_weights), learnt.log_signal, learnt.log_noise],
+        }
+        try:
+            self._store.save(replace(checkpoint, state={**checkpoint.state, "search": own}))
+        except OSError as error:  # the log alone is enough to resume, only slower
+            _log.warning("no checkpoint at proposal %d: %s", checkpoint.sequence, error)
 
-    def _entropy_boost(self, history: Sequence[Evaluation]) -> float:
-        """1.5 to the power of the number of latest batches in a row with less than half new proposals.
-
-        A policy that has collapsed proposes what it knows; repeats are free, but teach nothing.
-        """
-        size, stale = self._config.num_envs * self._config.episodes, 0
-        while (stale + 1) * size <= len(history) and stale < MOST_BOOSTS:
-            end = len(history) - stale * size
-            if sum(evaluation.is_new for evaluation in history[end - size : end]) * 2 >= size:
-                break
-            stale += 1
-        return float(BOOST**stale)
-
-    def _allowed(self, prefix: Choices, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if self._keep:
-            valid = self._keep.allowed(len(prefix), valid, self._progress)
-        if not self._config.avoid_known or len(prefix) < self._length - 1:
-            return valid
-        new = [ok and (*prefix, i) not in self._known for i, ok in enumerate(valid)]
-        return np.array(new) if any(new) else valid
-
-    def _rewards(self, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
-        self._remember(evaluations)
-        return self._scaler.scale(
-            [evaluation.reward for evaluation in evaluations],
-            is_new=[evaluation.is_new for evaluation in evaluations],
+    def _restore(self, state: Mapping[str, Any], session: LedgerSession) -> None:
+        self.rng.bit_generator.state = state["rng"]
+        self._imagination.weights = np.array(state["weights"])
+        for evaluation in session.history:
+            self.remember(evaluation.architecture.choices)
+        self.known.update(tuple(choices) for choices in state["known"])
+        self.rankings = [Ranking(*row) for row in state["rankings"]]
+        self.surrogate.learner.learnt_at = state["learnt_at"]
+        self.surrogate.learner.hyperparameters = (
+            Hyperparameters(*state["learnt"]) if state["learnt"] else None
         )
-
-    def _remember(self, evaluations: Sequence[Evaluation]) -> None:
-        if evaluations:
-            self._known.update(evaluation.architecture.choices for evaluation in evaluations)
-            self._weights = preference_weights(self._objective, evaluations[-1].sequence + 1)
 
     def _fingerprint(self) -> str:
         """Of all that decides the agent's proposals, apart from the ledger's answers."""
@@ -197,19 +260,3 @@ class PPOSearch(Strategy):
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _Outside:
-    """The session, asked with the process's own random states in place."""
-
-    def __init__(self, session: LedgerSession, state: SeparateState) -> None:
-        self._session = session
-        self._state = state
-
-    def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
-        with self._state.outside():
-            return self._session.evaluate(batch)
-
-
-def _between(start: float, end: float, progress: float) -> float:
-    return start + (end - start) * min(max(progress, 0.0), 1.0)

@@ -21,7 +21,7 @@ _Arrays = dict[str, NDArray[np.generic]]
 
 
 def capture(
-    model: MaskablePPO, env: ArchitectureVecEnv, *, sequence: int, rewards: tuple[float, ...]
+    model: MaskablePPO, env: ArchitectureVecEnv[Any], *, sequence: int, rewards: tuple[float, ...]
 ) -> Checkpoint:
     """The state now: agent, environments, global random states, and the rewards seen (for scaling).
 
@@ -58,7 +58,7 @@ def capture(
     return Checkpoint(sequence=sequence, arrays=arrays, state=state)
 
 
-def restore(checkpoint: Checkpoint, model: MaskablePPO, env: ArchitectureVecEnv) -> None:
+def restore(checkpoint: Checkpoint, model: MaskablePPO, env: ArchitectureVecEnv[Any]) -> None:
     """Put `model`, `env` and the global random states where `capture` found them.
 
     `model` was made with the same config, space and seed.

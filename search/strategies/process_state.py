@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+
+from archspace import Choices
+from evaluation import Evaluation, LedgerSession
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,16 @@ class SeparateState:
         finally:
             self._outside = ProcessState.capture()
             agent.restore()
+
+
+class OutsideSession:
+    """A session of the ledger, asked with the process's own random states in place."""
+
+    def __init__(self, session: LedgerSession, state: SeparateState) -> None:
+        self._session = session
+        self._state = state
+
+    def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
+        """See `LedgerSession.evaluate`."""
+        with self._state.outside():
+            return self._session.evaluate(batch)

@@ -39,7 +39,7 @@ def run_bench_latency(
     if select not in ("designed", "random"):
         raise UsageError(f"--select: expected designed or random, got {select!r}")
     devices, references = list(dict.fromkeys(devices)), list(dict.fromkeys(references))
-    counts = parse_samples(samples)
+    counts = parse_counts("--samples", samples)
     try:
         searched = named_space(space)
         bench = LatencyBench(
@@ -62,7 +62,7 @@ def run_bench_latency(
         print_lines(f"records  {json_out}")
 
 
-def parse_samples(text: str) -> list[int]:
+def parse_counts(option: str, text: str) -> list[int]:
     """``"10,20"`` → [10, 20], in rising order. Raises UsageError."""
     try:
         counts = sorted({int(part) for part in text.split(",")})
@@ -70,7 +70,7 @@ def parse_samples(text: str) -> list[int]:
         counts = []
     if not counts or counts[0] < 1:
         raise UsageError(
-            f"--samples: expected whole numbers with commas, such as 10,50, got {text!r}"
+            f"{option}: expected whole numbers with commas, such as 10,50, got {text!r}"
         )
     return counts
 

@@ -5,15 +5,39 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from service.errors import NetlatheError, NotFoundError
+from service.config_file import validate
+from service.errors import NetlatheError, NotFoundError, UsageError
 from service.output import print_json, print_lines, print_table
 
 
-def run_export(run: Path, to: Path, *, pick: str, as_json: bool) -> None:
-    """Export a pick; one that was not among the finals is trained first and marked as picked afterwards."""
+def run_export(
+    run: Path,
+    to: Path,
+    *,
+    pick: str | None,
+    max_latency_ms: float | None,
+    max_energy_mj: float | None,
+    as_json: bool,
+) -> None:
+    """Export a pick, or the most accurate network within limits.
+
+    One that was not among the finals is trained first and marked as picked afterwards.
+    """
+    from evaluation import LimitsConfig
     from service.run import export_from_run
 
-    written, final = export_from_run(run, pick, to)
+    limits = None
+    if max_latency_ms is not None or max_energy_mj is not None:
+        if pick is not None:
+            raise UsageError("expected --pick or limits, got both: a pick is one network")
+        limits = validate(
+            LimitsConfig,
+            {"latency_ms": max_latency_ms, "energy_mj": max_energy_mj},
+            "--max-latency-ms, --max-energy-mj",
+        )
+        pick = "within the limits"
+    pick = pick or "best"
+    written, final = export_from_run(run, pick, to, limits)
     if as_json:
         print_json({"directory": str(written), "pick": pick, "digest": final})
         return

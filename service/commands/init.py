@@ -62,7 +62,7 @@ objective:                  # 0.6 accuracy + 0.3 latency + 0.1 energy, each scal
 
 search:
   budget: {budget}                # new children, for the strategy and for each control
-  strategy: {{name: ppo, num_envs: 8}}
+  strategy: {{name: ppo, batch_size: 8}}
   controls:
     - {{name: random}}        # shows whether searching paid
 evaluator:

@@ -166,6 +166,8 @@ def test_costs_of_many_are_those_of_each_networks_blocks(space: SearchSpace, see
     choices = [space.sample(rng) for _ in range(20)]
     expected = [sum(map(weight, space.resolve(row).blocks)) for row in choices]
     assert space.total_costs(np.array(choices), weight) == pytest.approx(expected)
+    usage, blocks = space.block_usage(np.array(choices))
+    assert usage @ [weight(block) for block in blocks] == pytest.approx(expected)
 
 
 @settings(max_examples=25, deadline=None)
@@ -175,6 +177,8 @@ def test_costs_of_choices_that_are_not_valid_are_refused(space: SearchSpace, see
     for wrong in (choices[:, :-1], choices[0], choices - 100, choices + 100):
         with pytest.raises(InvalidChoices):
             space.total_costs(wrong, weight)
+        with pytest.raises(InvalidChoices):
+            space.block_usage(wrong)
     for position, decision in enumerate(space.decisions):
         valid = space.mask(tuple(choices[1, :position]))
         for choice in np.flatnonzero(~valid):

@@ -15,11 +15,16 @@ from envs import CostBounds
 from evaluation import BudgetExhausted, Evaluation, LedgerSession
 from search.strategies import (
     EvolutionConfig,
+    GPConfig,
     LocalSearchConfig,
     NSGA2Config,
+    ParEGOConfig,
+    PlainPPOConfig,
     PPOConfig,
     RandomConfig,
+    ReinforceConfig,
     StrategyConfig,
+    SurrogateConfig,
     TPEConfig,
     make_strategy,
 )
@@ -34,7 +39,12 @@ from tests.search.strategy_toys import (
 )
 
 CONFIGS: tuple[StrategyConfig, ...] = (
-    PPOConfig(num_envs=4, epochs=2),
+    PPOConfig(batch_size=4, initial=8, imagined_envs=8, imagined_steps=64, epochs=1, minibatch=32),
+    SurrogateConfig(batch_size=4, initial=8),
+    GPConfig(batch_size=4, initial=8),
+    ParEGOConfig(batch_size=4, initial=8),
+    ReinforceConfig(batch_size=4),
+    PlainPPOConfig(num_envs=4, epochs=2),
     RandomConfig(batch_size=4),
     EvolutionConfig(population=6, tournament=3, batch_size=3),
     LocalSearchConfig(initial_samples=3, batch_size=3),
@@ -188,8 +198,8 @@ def median_latency(space: StagedSpace) -> float:
 
 @each_strategy
 def test_ends_by_itself_when_there_is_nothing_new(config: StrategyConfig, tmp_path: Path) -> None:
-    if isinstance(config, PPOConfig):  # a thousand free proposals, sooner
-        config = PPOConfig(num_envs=50, epochs=1)
+    if isinstance(config, PlainPPOConfig):  # a thousand free proposals, sooner
+        config = PlainPPOConfig(num_envs=50, epochs=1)
     space = tiny_space()
     size = space.size().distinct_high
     session = searched(config, toy_bounds(space), tmp_path / "ledger.db", budget=size + 50)

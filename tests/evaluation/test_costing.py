@@ -93,3 +93,12 @@ def test_without_exits_expected_is_worst(space: StagedSpace) -> None:
     )
     assert costs.latency_ms == costs.latency_worst_ms
     assert costs.energy_mj == costs.energy_worst_mj
+
+
+def test_expected_costs_take_predicted_exit_shares(space: StagedSpace) -> None:
+    costing = ModelCosting(StepCosts())
+    batch = [_with_exits(space, True), _with_exits(space, False)]
+    single = [costing.costs(space.architecture(c), space.resolve(c), None) for c in batch]
+    expected = [[costs.latency_ms.value, costs.energy_mj.value] for costs in single]
+    assert costing.expected(space, batch).tolist() == expected
+    assert costing.expected(space, []).shape == (0, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +38,44 @@ def test_minmax_by_hand() -> None:
     assert objective.reward(0.5, 0.5, 30, 0) == pytest.approx(0.3 * 4.5 / 4)
     # far above the bounds: −0.25 and no less
     assert objective.reward(0.5, 1000, 30, 0) == pytest.approx(-0.075)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MinMaxConfig(accuracy_floor=0.5),
+        InverseConfig(accuracy_floor=0.5),
+        MnasNetConfig(target_latency_ms=2.0),
+        MinMaxConfig(accuracy_weight=WeightSchedule(start=0.2, step=0.1, every=2, end=0.8)),
+    ],
+    ids=lambda config: config.kind,
+)
+def test_many_rewards_are_the_single_ones(config: ObjectiveConfig) -> None:
+    objective = make_objective(config, BOUNDS)
+    rows = [(0.9, 2.0, 25.0), (0.4, 5.0, 30.0), (0.7, 100.0, 11.0), (0.8, math.nan, 12.0)]
+    accuracies, latencies, energies = np.array(rows).T
+    found = objective.rewards(accuracies, latencies, energies, 5)
+    assert found[:3] == pytest.approx([objective.reward(*row, 5) for row in rows[:3]])
+    assert math.isnan(found[3])
+
+
+def test_rewards_without_costs_need_none() -> None:
+    objective = make_objective(
+        MinMaxConfig(accuracy_weight=1.0, latency_weight=0.0, energy_weight=0.0), None
+    )
+    unknown = np.full(2, math.nan)
+    assert objective.rewards(np.array([0.2, 0.9]), unknown, unknown, 0) == pytest.approx([0.2, 0.9])
+
+
+def test_another_preference() -> None:
+    weights = (0.1, 0.7, 0.2)
+    named = dict(zip(("accuracy_weight", "latency_weight", "energy_weight"), weights, strict=True))
+    for config in (MinMaxConfig(accuracy_floor=0.5), InverseConfig(accuracy_floor=0.5)):
+        changed = make_objective(config, BOUNDS).reweighted(weights)
+        expected = make_objective(config.model_copy(update=named), BOUNDS)
+        assert changed.reward(0.9, 2, 25, 0) == expected.reward(0.9, 2, 25, 0)
+    without = make_objective(MnasNetConfig(target_latency_ms=2.0), None)
+    assert without.reweighted(weights) is without
 
 
 def test_minmax_ceiling() -> None:

@@ -58,6 +58,48 @@ def test_units_and_gaps(space: NasBench201Space) -> None:
     wrong = TableEvaluator(MeasuredTable({"acc": {label: 93.5}}), "acc", unit="share")
     assert dict(wrong.evaluate([known]))[0].failure is FailureReason.NONFINITE
     assert len({percent.key, share.key, wrong.key}) == 3
+    assert percent.missing(known.architecture) == ""
+    assert "no acc" in percent.missing(missing.architecture)
+
+
+def test_what_the_table_lacks_is_refused_free_of_charge(
+    space: NasBench201Space, ledger: Ledger
+) -> None:
+    label = space.architecture((0,) * 6).label
+    session = ledger.session(
+        "table",
+        "random",
+        0,
+        budget=2,
+        space=space,
+        evaluator=TableEvaluator(MeasuredTable({"acc": {label: 50.0}}), "acc"),
+        costing=TableCosting(MeasuredTable({}), None, None),
+        objective=make_objective(
+            MinMaxConfig(accuracy_weight=1.0, latency_weight=0.0, energy_weight=0.0), None
+        ),
+        limits=LimitsConfig(),
+        fidelity=FIDELITY,
+        training_seed=0,
+    )
+    known, missing = session.evaluate([(0,) * 6, (1,) * 6])
+    assert (known.accuracy, known.charged) == (0.5, 1.0)
+    assert (missing.ok, missing.charged) == (False, 0.0)
+    assert "no acc" in missing.rejected
+    assert np.isnan(session.expected_costs([(0,) * 6])).all()
+    assert session.spent == 1.0
+
+
+def test_expected_costs_are_the_tables(space: NasBench201Space) -> None:
+    architecture = space.architecture((3,) * 6)
+    table = MeasuredTable({"ms": {architecture.label: 5.5}, "mj": {architecture.label: 20.0}})
+    batch = [(3,) * 6, (2,) * 6]
+    found = TableCosting(table, "ms", "mj").expected(space, batch)
+    np.testing.assert_array_equal(found, [[5.5, 20.0], [np.nan, np.nan]])
+    estimated = TableCosting(table, "ms", None).expected(space, batch)
+    assert estimated[0, 0] == 5.5
+    assert estimated[0, 1] > 0
+    assert np.isnan(estimated[1]).all()
+    assert TableCosting(table, "ms", "mj").expected(space, []).shape == (0, 2)
 
 
 def test_costs_from_a_table(space: NasBench201Space) -> None:

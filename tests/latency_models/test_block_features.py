@@ -4,8 +4,8 @@ import pytest
 from archspace import INPUT, Block, Layer, Network, Shape
 from child_models import count_macs
 from latency_models.features import (
+    BLOCK_FEATURES,
     CONVOLUTIONS,
-    FEATURES,
     block_digest,
     block_features,
     block_key,
@@ -33,7 +33,7 @@ def test_hand_count() -> None:
         layers=(conv("dw", INPUT, groups=8), conv("pw", "dw", kernel=1)),
         input_shape=Shape(8, 4, 4),
     )
-    values = dict(zip(FEATURES, block_features(block), strict=True))
+    values = dict(zip(BLOCK_FEATURES, block_features(block), strict=True))
     expected = {
         "blocks": 1,
         "conv_depthwise.layers": 1,
@@ -74,7 +74,7 @@ def test_key_and_digest_tell_blocks_apart_as_the_signature_does(networks: list[N
 def test_features_of_blocks_add_up_to_the_network(networks: list[Network]) -> None:
     for network in networks:
         total = np.sum([block_features(block) for block in network.blocks], axis=0)
-        values = dict(zip(FEATURES, total, strict=True))
+        values = dict(zip(BLOCK_FEATURES, total, strict=True))
         convs = sum(values[f"{kind}.mmacs"] for kind in CONVOLUTIONS)
         linear = sum(
             layer.in_channels * layer.out_channels

@@ -185,14 +185,14 @@ def test_intervals_cover_and_widen() -> None:
         Cost(y * (1 + 0.03 * e), 0.01 * y, "predicted")
         for y, e in zip(truth, rng.standard_normal(4000), strict=True)
     ]
-    scale = interval_scale(predicted[:200], truth[:200].tolist(), below_aim=False)
+    scale = interval_scale(predicted[:200], truth[:200].tolist(), widened=False)
     assert scale == pytest.approx(3, rel=0.2)
     covered = [
         abs(c.value - y) <= 1.645 * scale * c.std
         for c, y in zip(predicted[200:], truth[200:], strict=True)
     ]
     assert np.mean(covered) == pytest.approx(0.9, abs=0.04)
-    widened = interval_scale(predicted[:200], truth[:200].tolist(), below_aim=True)
+    widened = interval_scale(predicted[:200], truth[:200].tolist(), widened=True)
     assert widened == pytest.approx(1.5 * scale)
 
 

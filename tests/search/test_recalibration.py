@@ -31,13 +31,13 @@ from search.config import RecalibrationConfig, SearchConfig
 from search.parts import RunParts
 from search.recalibration import SearchPaused, recalibrated, recalibrations
 from search.run_loop import _open_session
-from search.strategies import PPOConfig, RandomConfig, make_strategy
+from search.strategies import PlainPPOConfig, RandomConfig, make_strategy
 from tests.search.strategy_toys import FIDELITY, Killed, ToyEvaluator, toy_space
 
 SPACE = toy_space()
 BUDGET, EVERY = 24, 8
 CALL_MS = 0.1
-STRATEGIES = [RandomConfig(), PPOConfig(num_envs=4, episodes=1)]
+STRATEGIES = [RandomConfig(), PlainPPOConfig(num_envs=4, episodes=1)]
 
 
 def true_ms(network: Network) -> float:

@@ -9,9 +9,9 @@ import pytest
 
 from envs import CostBounds
 from evaluation import Evaluation
-from search.strategies import PPOConfig, RandomConfig, StrategyConfig, make_strategy
+from search.strategies import PlainPPOConfig, RandomConfig, StrategyConfig, make_strategy
 from search.strategies.keep_schedule import KeepSchedule
-from search.strategies.ppo_config import KeepScheduleConfig
+from search.strategies.plain_ppo_config import KeepScheduleConfig
 from tests.search.strategy_toys import toy_bounds, toy_session, toy_space
 
 BUDGET = 96
@@ -37,7 +37,7 @@ def search(
 
 
 def test_ppo_beats_random_search_at_equal_budget(bounds: CostBounds, tmp_path: Path) -> None:
-    ppo = [search(PPOConfig(), bounds, tmp_path, seed) for seed in SEEDS]
+    ppo = [search(PlainPPOConfig(), bounds, tmp_path, seed) for seed in SEEDS]
     control = [search(RandomConfig(), bounds, tmp_path, seed) for seed in SEEDS]
 
     def best(histories: list[list[Evaluation]]) -> float:
@@ -53,7 +53,7 @@ def test_ppo_beats_random_search_at_equal_budget(bounds: CostBounds, tmp_path: P
 
 def test_the_keep_schedule_begins_with_wide_networks(bounds: CostBounds, tmp_path: Path) -> None:
     schedule = KeepScheduleConfig(start=0.8, end=0.3, steps=6, until=0.5)
-    config = PPOConfig(epochs=1, keep_schedule=schedule)
+    config = PlainPPOConfig(epochs=1, keep_schedule=schedule)
     budget = 40
     history = search(config, bounds, tmp_path, budget=budget)
     keeps = [i for i, d in enumerate(bounds.space.decisions) if d.name.endswith(".keep")]

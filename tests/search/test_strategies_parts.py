@@ -25,7 +25,7 @@ from evaluation import (
     WeightSchedule,
     make_objective,
 )
-from search.strategies import KeepScheduleConfig, PPOConfig, StrategyConfig, make_strategy
+from search.strategies import KeepScheduleConfig, PlainPPOConfig, StrategyConfig, make_strategy
 from search.strategies._novelty import PATIENCE, TRIES, Novelty
 from search.strategies.checkpoint_store import KEPT, Checkpoint, CheckpointStore
 from search.strategies.keep_schedule import KeepSchedule
@@ -286,7 +286,9 @@ class TestConfigs:
 
     def test_bounds_of_another_space_are_refused(self) -> None:
         with pytest.raises(ValueError, match="another space"):
-            make_strategy(PPOConfig(), space=toy_space(), bounds=toy_bounds(tiny_space()), seed=0)
+            make_strategy(
+                PlainPPOConfig(), space=toy_space(), bounds=toy_bounds(tiny_space()), seed=0
+            )
 
     def test_limits_config_is_part_of_the_bounds(self) -> None:
         assert toy_bounds(tiny_space(), macs=10.0).limits == LimitsConfig(macs=10.0)

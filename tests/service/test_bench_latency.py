@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from archspace import NasBench201Space
 from service.bench_cli import app
-from service.commands.bench_latency import parse_samples
+from service.commands.bench_latency import parse_counts
 from service.errors import NetlatheError, NotFoundError, UsageError
 
 SPACE = NasBench201Space()
@@ -33,7 +33,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["latency", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -94,10 +94,12 @@ def test_wrong_input(
     options = {"--table": str(table), "--device": "a", "--samples": "10", "--seeds": "1"} | changes
     with pytest.raises(error, match=message):
         CliRunner().invoke(
-            app, [part for pair in options.items() for part in pair], catch_exceptions=False
+            app,
+            ["latency"] + [part for pair in options.items() for part in pair],
+            catch_exceptions=False,
         )
     assert not list(tmp_path.iterdir())
 
 
 def test_samples_are_sorted_and_single() -> None:
-    assert parse_samples("50, 10,50") == [10, 50]
+    assert parse_counts("--samples", "50, 10,50") == [10, 50]

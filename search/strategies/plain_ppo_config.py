@@ -1,4 +1,4 @@
-"""Settings of PPO. Beside the strategy, but without its imports: configs are read before torch is loaded."""
+"""Settings of plain PPO. Beside the strategy, but without its imports: configs are read before torch is loaded."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class KeepScheduleConfig(BaseModel):
         return self
 
 
-class PPOConfig(BaseModel):
-    """Settings of `PPOSearch`; the defaults are tuned for budgets of 50–200 children."""
+class PlainPPOConfig(BaseModel):
+    """Settings of `PlainPPOSearch`; the defaults are tuned for budgets of 50–200 children."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["ppo"] = "ppo"
+    name: Literal["ppo-plain"] = "ppo-plain"
     num_envs: int = Field(8, ge=1, description="architectures of one batch, decided in lockstep")
     episodes: int = Field(1, ge=1, description="batches between two updates")
     learning_rate: float = Field(3e-3, gt=0, le=1, description="Adam's, at the start")

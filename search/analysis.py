@@ -1,0 +1,124 @@
+"""What a search learnt: which decisions mattered, what its policy believes, how well its surrogate ranked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from archspace import SearchSpace, write_atomic
+from evaluation import Evaluation
+
+ANALYSIS_FILE = "analysis.json"
+LEAST_CHILDREN = 20
+"""Children below which nothing is said of decisions."""
+LEAST_EXPLAINED = 0.1
+"""Out-of-bag R² below which children say nothing of decisions."""
+_TREES = 200
+_PERMUTATIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a policy would choose.
+
+    `probabilities`: choice, as text → probability; mean over networks that the policy samples for the objective's
+    weights, decisions with a single valid choice left out.
+    """
+
+    decision: str
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How well a surrogate ranked left-out children when it had `children` of them (Spearman correlation)."""
+
+    children: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a strategy can tell when it has ended; empty where it learns no such thing."""
+
+    beliefs: tuple[Belief, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much a decision matters for the reward.
+
+    Attributes:
+        decision: its name.
+        share: of all decisions' importance, 0-1.
+        best: the choice whose children have the highest mean reward, as text.
+        gain: that mean minus the mean of all children.
+    """
+
+    decision: str
+    share: float
+    best: str
+    gain: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All of it, for one session.
+
+    `explained`: share of the rewards' variance that decisions explain on children not used (out-of-bag R²), None
+    where there are fewer than 20 children; `importances` are empty where it is below 0.1.
+    """
+
+    session: str
+    explained: float | None
+    importances: tuple[Importance, ...]
+    learnt: Learnt = field(default_factory=Learnt)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_atomic(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
+
+
+def analyse(
+    session: str, space: SearchSpace, evaluations: Sequence[Evaluation], learnt: Learnt
+) -> Analysis:
+    """Importance by permutation in a random forest over choices (Breiman 2001, section 10), and what was learnt."""
+    children = [evaluation for evaluation in evaluations if evaluation.ok and evaluation.is_new]
+    rewards = np.array([child.reward for child in children])
+    if len(children) < LEAST_CHILDREN or np.ptp(rewards) == 0:
+        return Analysis(session, None, (), learnt)
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    choices = np.array([child.architecture.choices for child in children])
+    forest = RandomForestRegressor(_TREES, min_samples_leaf=2, oob_score=True, random_state=0)
+    forest.fit(choices, rewards)
+    explained = float(forest.oob_score_)
+    if explained < LEAST_EXPLAINED:
+        return Analysis(session, explained, (), learnt)
+    found = permutation_importance(
+        forest, choices, rewards, n_repeats=_PERMUTATIONS, random_state=0
+    )
+    weights = np.maximum(found.importances_mean, 0.0)
+    shares = weights / max(float(weights.sum()), 1e-12)
+    importances = []
+    for position in np.argsort(-shares, kind="stable"):
+        if shares[position] == 0:
+            break
+        decision, column = space.decisions[position], choices[:, position]
+        means = {choice: rewards[column == choice].mean() for choice in np.unique(column)}
+        best = max(means, key=lambda choice: means[choice])
+        importances.append(
+            Importance(
+                decision=decision.name,
+                share=float(shares[position]),
+                best=str(decision.choices[int(best)]),
+                gain=float(means[best] - rewards.mean()),
+            )
+        )
+    return Analysis(session, explained, tuple(importances), learnt)

@@ -1,0 +1,123 @@
+"""A bench's records as a table and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from search.bench import SearchRecord
+from search.markup import paragraph, section, table
+from search.page import Page
+from search.plot_style import COLOURS, colour, new_figure, plain
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+COLUMNS = (
+    "strategy",
+    "new evaluations",
+    "seeds",
+    "best",
+    "regret",
+    "hypervolume",
+    "s an evaluation",
+)
+_NORMAL_95 = 1.96
+_NUM_COLOURS = len(COLOURS)
+
+
+def summary_rows(records: Sequence[SearchRecord]) -> list[list[str]]:
+    """A row a strategy and budget: means over seeds, ± one standard deviation of the regret."""
+    rows = []
+    for (strategy, budget), found in _grouped(records).items():
+        regrets = [record.regret for record in found]
+        volumes = [r.hypervolume for r in found if r.hypervolume is not None]
+        seconds = fmean(r.strategy_seconds / max(r.new_evaluations, 1) for r in found)
+        rows.append(
+            [
+                strategy,
+                str(budget),
+                str(len(found)),
+                f"{fmean(record.best for record in found):.5g}",
+                f"{fmean(regrets):.4g} ± {_std(regrets):.2g}",
+                f"{fmean(volumes):.4f} ± {_std(volumes):.2g}" if volumes else "–",
+                f"{seconds:.3f}",
+            ]
+        )
+    return rows
+
+
+def write_plot(records: Sequence[SearchRecord], title: str, path: Path) -> Path:
+    """One offline HTML file: regret and hypervolume against new evaluations, by strategy, and the table."""
+    page = Page(title)
+    parts = [
+        page.figure(
+            "regret",
+            _figure(records, "regret"),
+            description="Mean regret against new evaluations, by strategy",
+        )
+    ]
+    if any(record.hypervolume is not None for record in records):
+        parts.append(
+            page.figure(
+                "hypervolume",
+                _figure(records, "hypervolume"),
+                description="Mean hypervolume share against new evaluations, by strategy",
+            )
+        )
+    note = "Means over seeds; bars are 95 % intervals of the mean."
+    page.add(
+        section(title, *parts, paragraph(note, kind="note"), key="curves"),
+        section("Figures", table(COLUMNS, summary_rows(records)), key="figures"),
+    )
+    return page.write(path)
+
+
+def _figure(records: Sequence[SearchRecord], what: str) -> Figure:
+    """`what`: an attribute of the records."""
+    import plotly.graph_objects as go
+
+    figure = new_figure("new evaluations", what, height=440)
+    strategies = list(dict.fromkeys(record.strategy for record in records))
+    for index, strategy in enumerate(strategies):
+        groups = {b: f for (s, b), f in _grouped(records).items() if s == strategy}
+        values = {
+            budget: [v for r in found if (v := getattr(r, what)) is not None]
+            for budget, found in groups.items()
+        }
+        budgets = [budget for budget, found in values.items() if found]
+        figure.add_trace(
+            go.Scatter(
+                name=plain(strategy),
+                x=budgets,
+                y=[fmean(values[budget]) for budget in budgets],
+                error_y={
+                    "array": [
+                        _NORMAL_95 * _std(values[budget]) / len(values[budget]) ** 0.5
+                        for budget in budgets
+                    ],
+                    "thickness": 1,
+                },
+                mode="lines+markers",
+                line={
+                    "color": colour(index),
+                    "width": 2.5,
+                    "dash": "solid" if index < _NUM_COLOURS else "dash",
+                },
+                hovertemplate="%{x} evaluations: %{y:.4g}",
+            )
+        )
+    return figure
+
+
+def _grouped(records: Sequence[SearchRecord]) -> dict[tuple[str, int], list[SearchRecord]]:
+    groups: dict[tuple[str, int], list[SearchRecord]] = {}
+    for record in records:
+        groups.setdefault((record.strategy, record.budget), []).append(record)
+    return groups
+
+
+def _std(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
