@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import Evaluation, FailureReason
+from evaluation import Evaluation, FailureReason, LimitsConfig
 from search.pareto import (
     ParetoArchive,
     Point,
@@ -18,6 +18,7 @@ from search.pareto import (
     nondominated,
     pareto_front,
     picks,
+    within_costs,
 )
 from tests.search.run_samples import make_evaluation
 
@@ -149,3 +150,16 @@ def test_hypervolume_counts_the_cells_that_are_dominated(cells):
         for row, column in itertools.product(range(10), range(10))
     )
     assert hypervolume_2d(points, (0.0, 10.0)) == pytest.approx(covered / 10)
+
+
+def test_within_limits_the_most_accurate_comes_first() -> None:
+    rows = [(0.9, 5.0, 1.0), (0.8, 2.0, 1.0), (0.85, 2.0, 9.0), (0.8, 1.0, 1.0)]
+    found = evaluations([Point(*row) for row in rows])
+    worst = found[1].costs.latency_worst_ms.value  # no exit taken: that is what limits are about
+    fast = within_costs(found, LimitsConfig(latency_ms=worst))
+    assert [e.accuracy for e in fast] == [0.85, 0.8, 0.8]
+    assert fast[1].costs.latency_ms.value == 1.0, "ties: the faster one"
+    thrifty = within_costs(found, LimitsConfig(latency_ms=worst, energy_mj=4.0))
+    assert [e.accuracy for e in thrifty] == [0.8, 0.8]
+    assert within_costs(found, LimitsConfig(latency_ms=0.5)) == []
+    assert len(within_costs([*found, *found], LimitsConfig())) == 4

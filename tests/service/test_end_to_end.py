@@ -74,7 +74,7 @@ def test_a_run_leaves_what_is_promised(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "run.yaml", "device.json", "ledger.db", "checkpoints", "trials.parquet", "timings.parquet",
-        "pareto.csv", "summary.json", "report.html", "best", "log.jsonl",
+        "pareto.csv", "summary.json", "analysis.json", "report.html", "best", "log.jsonl",
     }  # fmt: skip
     trials = pd.read_parquet(finished / "trials.parquet")
     assert trials.groupby("session")["charged"].sum().to_dict() == {"ppo-0": 8.0, "random-0": 8.0}
@@ -109,6 +109,24 @@ def test_any_network_of_the_run_can_be_exported_and_says_so(finished: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert "picked after the test" in (tmp_path / "other" / "README.md").read_text()
     assert netlathe("export", finished, "--pick", "no", "--to", tmp_path / "n").returncode == 3
+
+
+def test_a_network_for_another_limit(finished: Path, tmp_path: Path) -> None:
+    trials = pd.read_parquet(finished / "trials.parquet")
+    own = trials[(trials["session"] == "ppo-0") & trials["accuracy"].notna()]
+    limit = float(own["latency_worst_ms"].median())
+    done = netlathe(
+        "export", finished, "--max-latency-ms", 1.3 * limit, "--to", tmp_path / "fast", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    digest = json.loads(done.stdout)["digest"]
+    assert own.set_index("digest").loc[digest, "latency_worst_ms"] <= 1.3 * limit
+    refused = netlathe("export", finished, "--max-latency-ms", 1e-6, "--to", tmp_path / "no")
+    assert refused.returncode == 3
+    assert "the fastest takes" in refused.stderr
+    assert not (tmp_path / "no").exists()
+    for wrong in (("--pick", "best", "--max-latency-ms", 1), ("--max-energy-mj", -1)):
+        assert netlathe("export", finished, *wrong, "--to", tmp_path / "no").returncode == 2
 
 
 def test_train_is_the_reference_consumer(finished: Path, tmp_path: Path) -> None:
