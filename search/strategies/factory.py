@@ -57,7 +57,7 @@ def make_strategy(
         bounds: additive costs and hard limits.
         seed: of the strategy's random numbers.
         checkpoint_dir: where PPO keeps its checkpoints; the others resume from the ledger's log alone.
-        objective: its weights are shown to PPO's agent; the default weights where it is not given.
+        objective: its weights are shown to plain PPO's agent; the default weights where it is not given.
     """
     if bounds.space is not space:
         raise ValueError("the cost bounds belong to another space: make them from this one")
@@ -66,7 +66,7 @@ def make_strategy(
             # torch and Stable-Baselines3 are loaded only where they are needed
             from search.strategies.ppo import PPOSearch
 
-            return PPOSearch(config, bounds, seed, checkpoint_dir, objective)
+            return PPOSearch(config, bounds, seed, checkpoint_dir)
         case PlainPPOConfig():
             from search.strategies.plain_ppo import PlainPPOSearch
 

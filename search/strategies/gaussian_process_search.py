@@ -38,7 +38,7 @@ class GPSearch(RankedSearch):
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
-        self._features = ArchitectureFeatures(self.space)
+        self._features = ArchitectureFeatures(self.space, literal=True)
         self._learner = Learner(self.seed)
 
     def choose(
@@ -69,7 +69,7 @@ class ParEGOSearch(RankedSearch):
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
-        self._features = ArchitectureFeatures(self.space)
+        self._features = ArchitectureFeatures(self.space, literal=True)
         self._learner = Learner(self.seed)
 
     def choose(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Choices
-from evaluation import LedgerSession, Objective
+from evaluation import LedgerSession
 from search.strategies.acquisition import RewardUtility
 from search.strategies.model_based_config import PPOConfig
 from search.strategies.preference import Weights, preference_weights
@@ -33,7 +33,6 @@ class Imagination:
         config: number of environments, and how preferences are drawn.
         session: gives costs and the objective.
         surrogate: gives accuracies; fitted before anything is scored.
-        objective: whose weights most episodes are decided for.
         rng: draws preferences and optimism.
 
     Attributes:
@@ -46,13 +45,11 @@ class Imagination:
         config: PPOConfig,
         session: LedgerSession,
         surrogate: AccuracySurrogate,
-        objective: Objective | None,
         rng: np.random.Generator,
     ) -> None:
         self._config = config
         self._session = session
         self._surrogate = surrogate
-        self._objective = objective
         self._rng = rng
         self.samples: dict[Choices, None] = {}
         self.weights = self._drawn_weights()
@@ -87,7 +84,7 @@ class Imagination:
     def _drawn_weights(self) -> NDArray[np.float64]:
         """The objective's for most environments, random ones for `sampled_preferences` of them."""
         count, front = self._config.imagined_envs, self._config.goal == "front"
-        own = preference_weights(self._objective, len(self._session.history))
+        own = preference_weights(self._session.objective, len(self._session.history))
         random = self._rng.dirichlet(np.ones(3), size=count)
         if front or own[2] == 0:
             random[:, 2] = 0.0

@@ -27,7 +27,7 @@ from stable_baselines3.common.logger import Logger
 
 from archspace import Choices
 from envs import ArchitectureVecEnv, CostBounds, ObservationEncoder
-from evaluation import Evaluation, LedgerSession, Objective
+from evaluation import Evaluation, LedgerSession
 from search.analysis import Belief, Learnt, Ranking
 from search.strategies.checkpoint_store import CheckpointStore
 from search.strategies.imagination import Imagination, Imagined, standardised
@@ -57,7 +57,6 @@ class PPOSearch(SurrogateSearch):
         bounds: the space with its additive costs and hard limits.
         seed: of all random numbers.
         checkpoint_dir: where checkpoints go; without one, a stopped search is replayed from the start.
-        objective: its weights are shown to the policy.
     """
 
     name: ClassVar[str] = "ppo"
@@ -68,11 +67,9 @@ class PPOSearch(SurrogateSearch):
         bounds: CostBounds,
         seed: int,
         checkpoint_dir: Path | None = None,
-        objective: Objective | None = None,
     ) -> None:
         super().__init__(config, bounds, seed)
         self._config = config
-        self._objective = objective
         self._store = (
             CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
         )
@@ -86,7 +83,7 @@ class PPOSearch(SurrogateSearch):
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
         config = self._config
-        self._imagination = Imagination(config, session, self.surrogate, self._objective, self.rng)
+        self._imagination = Imagination(config, session, self.surrogate, self.rng)
         self._env: ArchitectureVecEnv[Imagined] = ArchitectureVecEnv(
             self._imagination,
             self.bounds,
@@ -125,7 +122,7 @@ class PPOSearch(SurrogateSearch):
             self.outside(session),
             self.bounds,
             self._config.batch_size,
-            preference=lambda: preference_weights(self._objective, len(session.history)),
+            preference=lambda: preference_weights(session.objective, len(session.history)),
             mask_filter=self._allowed,
             reward_rule=lambda batch: scaler.scale(
                 [e.reward for e in batch], is_new=[e.is_new for e in batch]
@@ -143,7 +140,7 @@ class PPOSearch(SurrogateSearch):
     def learnt(self, session: LedgerSession) -> Learnt:
         """With the policy's beliefs for the objective's weights, over 64 sampled networks."""
         encoder, rng = ObservationEncoder(self.bounds), np.random.default_rng(self.seed)
-        weights = preference_weights(self._objective, len(session.history))
+        weights = preference_weights(session.objective, len(session.history))
         prefixes: list[Choices] = [()] * _BELIEVED
         beliefs = []
         for decision in self.space.decisions:

@@ -6,6 +6,7 @@ resolved network: a dead edge of a cell counts as none, and what is not built is
 | group | what | spaces |
 |---|---|---|
 | ``choices`` | one-hot of each decision; of a cell, of its live edges only | all |
+| ``literal`` | one-hot of each edge, dead ones too: for what depends on how a cell was written down, such as its latency (if asked for) | cells |
 | ``sizes`` | logarithms of multiply-accumulates, weights and number of layers | all |
 | ``layers`` | how many layers there are of each kind | all |
 | ``paths`` | how often each sequence of operations leads from a cell's input to its output, skip connections left out (path encoding: White et al., "BANANAS", AAAI 2021, section 4) | cells |
@@ -66,10 +67,12 @@ class ArchitectureFeatures:
     Args:
         space: whose architectures are described.
         seed: of the architectures that tell how groups are scaled.
+        literal: with that group.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, seed: int = 0, *, literal: bool = False) -> None:
         self._space = space
+        self._literal = literal
         self._sizes = [len(decision.choices) for decision in space.decisions]
         self._block_features: Floats | None = None
         self._is_cell = _is_cell(space)
@@ -108,12 +111,16 @@ class ArchitectureFeatures:
         }
         if self._is_cell:
             groups["paths"] = path_counts(choices)
+            if self._literal:
+                groups["literal"] = np.concatenate(self._one_hots(choices), axis=1)
         return groups
 
+    def _one_hots(self, choices: Choices) -> list[Floats]:
+        """One a decision."""
+        return [np.eye(size)[column] for size, column in zip(self._sizes, choices.T, strict=True)]
+
     def _one_hot(self, choices: Choices) -> Floats:
-        columns = [
-            np.eye(size)[column] for size, column in zip(self._sizes, choices.T, strict=True)
-        ]
+        columns = self._one_hots(choices)
         if self._is_cell:
             live = live_edge_columns(list(choices.T))
             columns = [column * alive[:, None] for column, alive in zip(columns, live, strict=True)]

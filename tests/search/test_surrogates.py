@@ -98,6 +98,8 @@ def test_dead_edges_of_a_cell_are_no_feature() -> None:
     other = [4, 0, 0, 3, 0, 0]
     for values in features([alive, other]).values():
         np.testing.assert_allclose(values[0], values[1])
+    literal = ArchitectureFeatures(NasBench201Space(), literal=True)([alive, other])["literal"]
+    assert (literal[0] != literal[1]).any()
 
 
 def test_groups_are_scaled_alike() -> None:
