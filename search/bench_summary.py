@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from scipy import stats
+
 from search.bench import SearchRecord
 from search.markup import paragraph, section, table
 from search.page import Page
@@ -24,7 +26,6 @@ COLUMNS = (
     "hypervolume",
     "s an evaluation",
 )
-_NORMAL_95 = 1.96
 _NUM_COLOURS = len(COLOURS)
 
 
@@ -94,10 +95,7 @@ def _figure(records: Sequence[SearchRecord], what: str) -> Figure:
                 x=budgets,
                 y=[fmean(values[budget]) for budget in budgets],
                 error_y={
-                    "array": [
-                        _NORMAL_95 * _std(values[budget]) / len(values[budget]) ** 0.5
-                        for budget in budgets
-                    ],
+                    "array": [_half_width_95(values[budget]) for budget in budgets],
                     "thickness": 1,
                 },
                 mode="lines+markers",
@@ -121,3 +119,10 @@ def _grouped(records: Sequence[SearchRecord]) -> dict[tuple[str, int], list[Sear
 
 def _std(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else 0.0
+
+
+def _half_width_95(values: Sequence[float]) -> float:
+    """Of the 95 % interval of the mean (Student's t); 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    return float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
