@@ -125,4 +125,5 @@ def _half_width_95(values: Sequence[float]) -> float:
     """Of the 95 % interval of the mean (Student's t); 0 for a single value."""
     if len(values) < 2:
         return 0.0
-    return float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    quantile = float(stats.t.ppf(0.975, len(values) - 1))
+    return float(quantile * stdev(values) / len(values) ** 0.5)
