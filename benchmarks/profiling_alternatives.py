@@ -92,6 +92,7 @@ def measure_training(
     profile: ProfileConfig,
     *,
     seconds: float,
+    references: Sequence[Network],
     reference_ms: float,
     seed: int,
     load: Loader = load_runner,
@@ -103,7 +104,7 @@ def measure_training(
         draws: endless, or as many as there are.
         device, profile: where, and with how many rounds and repeats.
         seconds: no group begins later.
-        reference_ms: that of the device file whose milliseconds are meant.
+        references, reference_ms: those of the device file whose milliseconds are meant.
         seed: of the order within groups.
         load, clock: as in `measure_networks`.
 
@@ -117,6 +118,7 @@ def measure_training(
             device,
             rounds=profile.rounds,
             repeats=profile.repeats,
+            references=references,
             reference_ms=reference_ms,
             seed=seed + len(values),
             load=load,

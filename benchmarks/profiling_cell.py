@@ -169,6 +169,7 @@ def _train(
         file.device,
         plan.scaled(scale),
         seconds=file.report.seconds,
+        references=file.references,
         reference_ms=file.report.reference_ms,
         seed=TRAINING_SEED,
     )

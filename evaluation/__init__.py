@@ -5,7 +5,7 @@ Importing the package loads neither torch nor Ray.
 
 from evaluation.child_runner import ChildLimits
 from evaluation.choices_costing import ChoicesCosting
-from evaluation.costing import Costing, ModelCosting, TableCosting, expected_cost
+from evaluation.costing import Costing, ExpectedCosts, ModelCosting, TableCosting, expected_cost
 from evaluation.evaluator import (
     BudgetExhausted,
     EvaluationError,
@@ -57,6 +57,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorConfig",
     "EvaluatorUnavailable",
+    "ExpectedCosts",
     "FailureReason",
     "Fidelity",
     "InverseConfig",

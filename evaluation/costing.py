@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,13 @@ def expected_cost(prefix_costs: Sequence[Cost], shares: Sequence[float]) -> Cost
         std=sum(share * cost.std for share, cost in counting),
         source=next(source for source in _LEAST_SURE_FIRST if source in sources),
     )
+
+
+class ExpectedCosts(Protocol):
+    """What a searcher may ask about costs before it proposes; every `Costing` is one."""
+
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        """See `Costing.expected`."""
 
 
 class Costing(ABC):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from archspace import SearchSpace
-from evaluation.costing import Costing
+from evaluation.costing import Costing, ExpectedCosts
 from evaluation.evaluator import Evaluator
 from evaluation.ledger_session import LedgerSession
 from evaluation.limits import LimitsConfig
@@ -48,7 +48,7 @@ class Ledger:
         fidelity: Fidelity,
         training_seed: int,
         replicate: int = 0,
-        prediction: Costing | None = None,
+        prediction: ExpectedCosts | None = None,
         on_result: Callable[[Evaluation], None] | None = None,
     ) -> LedgerSession:
         """Open the session (run, strategy, seed); one that exists is replayed from its beginning.

@@ -176,19 +176,14 @@ class MinMax(Objective):
     def reward(
         self, accuracy: float, latency_ms: float | None, energy_mj: float | None, step: int
     ) -> float:
-        config, bounds = self.config, self.bounds
         _check_accuracy(accuracy)
-        span = config.accuracy_ceiling - config.accuracy_floor
-        total = weight_at(config.accuracy_weight, step) * (accuracy - config.accuracy_floor) / span
-        if beta := weight_at(config.latency_weight, step):
-            assert bounds is not None
+        latency, energy = math.nan, math.nan
+        if weight_at(self.config.latency_weight, step):
             latency = _known("latency_ms", latency_ms)
-            total += beta * _cost_term(latency, bounds.latency_min_ms, bounds.latency_max_ms)
-        if gamma := weight_at(config.energy_weight, step):
-            assert bounds is not None
+        if weight_at(self.config.energy_weight, step):
             energy = _known("energy_mj", energy_mj)
-            total += gamma * _cost_term(energy, bounds.energy_min_mj, bounds.energy_max_mj)
-        return total
+        rewards = self.rewards(np.array([accuracy]), np.array([latency]), np.array([energy]), step)
+        return float(rewards[0])
 
     @property
     def failure_reward(self) -> float:
@@ -321,10 +316,6 @@ def largest_weight(weight: Weight) -> float:
 
 def _costs_count(config: MinMaxConfig | InverseConfig) -> bool:
     return largest_weight(config.latency_weight) > 0 or largest_weight(config.energy_weight) > 0
-
-
-def _cost_term(value: float, low: float, high: float) -> float:
-    return max((high - value) / (high - low), WORST_COST_TERM)
 
 
 def _cost_terms(values: Floats, low: float, high: float) -> Floats:

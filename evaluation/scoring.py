@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Architecture, Choices, Network, SearchSpace
-from evaluation.costing import Costing
+from evaluation.costing import Costing, ExpectedCosts
 from evaluation.evaluator import Evaluator, child_seed
 from evaluation.limits import LimitsConfig, violation
 from evaluation.objectives import Objective
@@ -39,7 +39,7 @@ class Scoring:
     fidelity: Fidelity
     training_seed: int
     replicate: int = 0
-    prediction: Costing | None = None
+    prediction: ExpectedCosts | None = None
 
     @property
     def settings(self) -> dict[str, str]:

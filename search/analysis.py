@@ -71,7 +71,7 @@ class Analysis:
     """All of it, for one session.
 
     `explained`: share of the rewards' variance that decisions explain on children not used (out-of-bag R²), None
-    where there are fewer than 20 children; `importances` are empty where it is below 0.1.
+    where there are fewer than 20 children, or all have the same reward; `importances` are empty where it is below 0.1.
     """
 
     session: str

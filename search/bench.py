@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from archspace import SearchSpace
 from envs import CostBounds
 from evaluation import (
-    Costing,
     Evaluation,
     Fidelity,
     Ledger,
@@ -253,7 +252,7 @@ class SearchBench:
             own_seconds = seconds * budget / max(largest, 1)
             yield self._record(strategy, seed, budget, _paid(history, budget), own_seconds)
 
-    def _prediction(self, seed: int) -> Costing | None:
+    def _prediction(self, seed: int) -> FittedCosts | None:
         if not self.fitted_costs or self.goal == "accuracy":
             return None
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(self._available))

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import Architecture, Choices, Network, SearchSpace
-from evaluation import Costing, NetworkCosts
+from archspace import Choices, SearchSpace
 from latency_models import ChoiceModel, fit_choice_model
 
 FITTED_ROWS = 100
@@ -17,7 +16,7 @@ _POOL = 2000
 Floats = NDArray[np.float64]
 
 
-class FittedCosts(Costing):
+class FittedCosts:
     """Predictions of models that have seen 100 rows; to be asked beforehand, not to judge by.
 
     Args:
@@ -44,16 +43,8 @@ class FittedCosts(Costing):
         return cls(models[0], models[1] if len(models) > 1 else None)
 
     def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> Floats:
+        """See `Costing.expected`; all are known."""
         choices = np.asarray(batch, dtype=np.intp)
         latency = self._latency.predict(choices)
         energy = self._energy.predict(choices) if self._energy else latency
         return np.stack([latency, energy], axis=1)
-
-    def costs(
-        self,
-        architecture: Architecture,
-        network: Network,
-        exit_shares: Sequence[float] | None,
-    ) -> NetworkCosts | None:
-        """None: predictions judge nothing here."""
-        return None

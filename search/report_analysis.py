@@ -41,7 +41,7 @@ def _importance(page: Page, analysis: Analysis) -> list[Html]:
     if analysis.explained is None:
         return [
             paragraph(
-                f"Too few children (under {LEAST_CHILDREN}) to tell which decisions mattered."
+                f"Fewer than {LEAST_CHILDREN} children, or all with the same reward: that does not tell which decisions mattered."
             )
         ]
     if not analysis.importances:

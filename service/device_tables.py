@@ -84,6 +84,7 @@ def interval_lines(file: DeviceFile) -> list[str]:
     ]
     if not report.meets_aim:
         lines.append(
-            "Spearman is below 0.95: intervals are half as wide again as held-out errors say"
+            "the model ranks networks worse than measuring them twice does: intervals are half as wide again as "
+            "held-out errors say"
         )
     return lines

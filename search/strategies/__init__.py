@@ -2,6 +2,7 @@
 
 from search.strategies.evolution import EvolutionConfig, RegularisedEvolution
 from search.strategies.factory import StrategyConfig, make_strategy
+from search.strategies.keep_schedule import KeepScheduleConfig
 from search.strategies.local_search import LocalSearch, LocalSearchConfig
 from search.strategies.model_based_config import (
     GPConfig,
@@ -10,7 +11,7 @@ from search.strategies.model_based_config import (
     SurrogateConfig,
 )
 from search.strategies.optuna_samplers import NSGA2Config, NSGA2Search, TPEConfig, TPESearch
-from search.strategies.plain_ppo_config import KeepScheduleConfig, PlainPPOConfig
+from search.strategies.plain_ppo_config import PlainPPOConfig
 from search.strategies.random_search import RandomConfig, RandomSearch
 from search.strategies.reinforce import Reinforce, ReinforceConfig
 

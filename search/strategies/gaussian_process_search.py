@@ -28,18 +28,22 @@ _AUGMENTATION = 0.05
 """ParEGO's ρ (section III)."""
 
 
-class GPSearch(RankedSearch):
+class _GaussianProcessSearch(RankedSearch):
+    """Knows the features of architectures, literal ones too: rewards depend on costs."""
+
+    def begin(self, session: LedgerSession) -> None:
+        super().begin(session)
+        self._features = ArchitectureFeatures(self.bounds.space, literal=True)
+        self._learner = Learner(self.seed)
+
+
+class GPSearch(_GaussianProcessSearch):
     """Expected improvement of the reward."""
 
     name: ClassVar[str] = "gp"
 
     def __init__(self, config: GPConfig, bounds: CostBounds, seed: int) -> None:
         super().__init__(config, bounds, seed, front=False)
-
-    def begin(self, session: LedgerSession) -> None:
-        super().begin(session)
-        self._features = ArchitectureFeatures(self.space, literal=True)
-        self._learner = Learner(self.seed)
 
     def choose(
         self,
@@ -59,18 +63,13 @@ class GPSearch(RankedSearch):
         return chosen
 
 
-class ParEGOSearch(RankedSearch):
+class ParEGOSearch(_GaussianProcessSearch):
     """Expected improvement of an augmented Tchebycheff scalarisation of accuracy and latency, a new one a pick."""
 
     name: ClassVar[str] = "parego"
 
     def __init__(self, config: ParEGOConfig, bounds: CostBounds, seed: int) -> None:
         super().__init__(config, bounds, seed, front=True)
-
-    def begin(self, session: LedgerSession) -> None:
-        super().begin(session)
-        self._features = ArchitectureFeatures(self.space, literal=True)
-        self._learner = Learner(self.seed)
 
     def choose(
         self,

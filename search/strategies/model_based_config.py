@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search.strategies.plain_ppo_config import KeepScheduleConfig
+from search.strategies.keep_schedule import KeepScheduleConfig
 
 
 class RankedConfig(BaseModel):

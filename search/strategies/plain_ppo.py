@@ -6,23 +6,19 @@ sb3-contrib's `MaskablePPO`. One episode is one architecture; γ = λ = 1, since
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
-from stable_baselines3.common.logger import Logger
 
 from archspace import Choices
 from envs import ArchitectureVecEnv, CostBounds
 from evaluation import Evaluation, LedgerSession, Objective
-from search.strategies.checkpoint_store import CheckpointStore
+from search.strategies.agent import AgentCheckpoints, make_agent, without_known
 from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.plain_ppo_config import PlainPPOConfig
 from search.strategies.ppo_checkpoint import capture, restore
@@ -66,9 +62,7 @@ class PlainPPOSearch(Strategy):
         self._config = config
         self._objective = objective
         self._length = len(self.space.decisions)
-        self._store = (
-            CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
-        )
+        self._checkpoints = AgentCheckpoints(checkpoint_dir, config, bounds, seed)
         self._keep = (
             KeepSchedule(config.keep_schedule, self.space.decisions)
             if config.keep_schedule
@@ -100,28 +94,16 @@ class PlainPPOSearch(Strategy):
     def _model(self, env: ArchitectureVecEnv[Evaluation]) -> MaskablePPO:
         config = self._config
         rollout = config.num_envs * config.episodes * self._length
-        model = MaskablePPO(
-            "MlpPolicy",
+        return make_agent(
             env,
+            config,
             learning_rate=lambda _: _between(
                 config.learning_rate, config.learning_rate_end, self._progress
             ),
             n_steps=config.episodes * self._length,
             batch_size=config.minibatch or rollout,
-            n_epochs=config.epochs,
-            gamma=1.0,
-            gae_lambda=1.0,
-            clip_range=config.clip_range,
-            ent_coef=config.entropy,
-            vf_coef=config.value_weight,
-            max_grad_norm=config.max_grad_norm,
-            policy_kwargs={"net_arch": list(config.hidden), "activation_fn": torch.nn.Tanh},
             seed=self.seed % 2**32,
-            device="cpu",
         )
-        # its own would make a folder in the temporary directory at every `learn`
-        model.set_logger(Logger(folder=None, output_formats=[]))
-        return model
 
     def _resume(
         self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv[Evaluation]
@@ -129,17 +111,12 @@ class PlainPPOSearch(Strategy):
         self._scaler = RewardScaler(self._config.reward_scaling)
         self._known = set()
         self._weights = preference_weights(self._objective, 0)
-        for checkpoint in self._store.usable() if self._store else ():
-            if checkpoint.sequence > session.logged:
-                _log.warning("checkpoint at %d is ahead of the log", checkpoint.sequence)
-                continue
-            session.start_at(checkpoint.sequence)
+        checkpoint = self._checkpoints.start(session)
+        if checkpoint is not None:
             restore(checkpoint, model, env)
             seen = checkpoint.state["rewards"]
             self._scaler = RewardScaler(self._config.reward_scaling, seen)
             self._remember(session.history)
-            _log.info("ppo-plain: goes on from proposal %d", checkpoint.sequence)
-            return
 
     def _begin_rollout(
         self, session: LedgerSession, model: MaskablePPO, env: ArchitectureVecEnv[Evaluation]
@@ -148,14 +125,9 @@ class PlainPPOSearch(Strategy):
         self._progress = session.spent / session.budget
         entropy = _between(config.entropy, config.entropy_end, self._progress)
         model.ent_coef = entropy * self._entropy_boost(session.history)
-        if self._store:
-            checkpoint = capture(
-                model, env, sequence=len(session.history), rewards=self._scaler.seen
-            )
-            try:
-                self._store.save(checkpoint)
-            except OSError as error:  # the log alone is enough to resume, only slower
-                _log.warning("no checkpoint at proposal %d: %s", checkpoint.sequence, error)
+        self._checkpoints.save(
+            lambda: capture(model, env, sequence=len(session.history), rewards=self._scaler.seen)
+        )
 
     def _entropy_boost(self, history: Sequence[Evaluation]) -> float:
         """1.5 to the power of the number of latest batches in a row with less than half new proposals.
@@ -175,8 +147,7 @@ class PlainPPOSearch(Strategy):
             valid = self._keep.allowed(len(prefix), valid, self._progress)
         if not self._config.avoid_known or len(prefix) < self._length - 1:
             return valid
-        new = [ok and (*prefix, i) not in self._known for i, ok in enumerate(valid)]
-        return np.array(new) if any(new) else valid
+        return without_known(prefix, valid, self._known)
 
     def _rewards(self, evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
         self._remember(evaluations)
@@ -189,16 +160,6 @@ class PlainPPOSearch(Strategy):
         if evaluations:
             self._known.update(evaluation.architecture.choices for evaluation in evaluations)
             self._weights = preference_weights(self._objective, evaluations[-1].sequence + 1)
-
-    def _fingerprint(self) -> str:
-        """Of all that decides the agent's proposals, apart from the ledger's answers."""
-        content = {
-            "config": self._config.model_dump(mode="json"),
-            "space": self.space.digest,
-            "limits": self.bounds.limits.model_dump(mode="json"),
-            "seed": self.seed,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _between(start: float, end: float, progress: float) -> float:

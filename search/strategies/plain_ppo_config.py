@@ -4,26 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-
-class KeepScheduleConfig(BaseModel):
-    """Which keep ratios the agent may choose: only large ones at first, smaller ones step by step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    start: float = Field(0.8, gt=0, le=1, description="smallest ratio allowed at first")
-    end: float = Field(0.3, gt=0, le=1, description="smallest ratio allowed at last")
-    steps: int = Field(6, ge=2, description="how many equal parts of `until` there are")
-    until: float = Field(0.5, gt=0, le=1, description="share of the budget after which `end` holds")
-
-    @model_validator(mode="after")
-    def _goes_down(self) -> KeepScheduleConfig:
-        if self.end > self.start:
-            raise ValueError(
-                f"keep schedule: end {self.end} is above start {self.start}; it must go down"
-            )
-        return self
+from search.strategies.keep_schedule import KeepScheduleConfig
 
 
 class PlainPPOConfig(BaseModel):

@@ -11,8 +11,6 @@ sb3-contrib's `MaskablePPO`. One episode is one architecture; γ = λ = 1, since
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
@@ -23,13 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
-from stable_baselines3.common.logger import Logger
 
 from archspace import Choices
 from envs import ArchitectureVecEnv, CostBounds, ObservationEncoder
 from evaluation import Evaluation, LedgerSession
 from search.analysis import Belief, Learnt, Ranking
-from search.strategies.checkpoint_store import CheckpointStore
+from search.strategies.agent import AgentCheckpoints, make_agent, without_known
+from search.strategies.checkpoint_store import Checkpoint
 from search.strategies.imagination import Imagination, Imagined, standardised
 from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.model_based_config import PPOConfig
@@ -70,9 +68,7 @@ class PPOSearch(SurrogateSearch):
     ) -> None:
         super().__init__(config, bounds, seed)
         self._config = config
-        self._store = (
-            CheckpointStore(checkpoint_dir, self._fingerprint()) if checkpoint_dir else None
-        )
+        self._checkpoints = AgentCheckpoints(checkpoint_dir, config, bounds, seed)
         self._keep = (
             KeepSchedule(config.keep_schedule, self.space.decisions)
             if config.keep_schedule
@@ -94,11 +90,14 @@ class PPOSearch(SurrogateSearch):
         )
         episodes = config.imagined_steps / (config.imagined_envs * len(self.space.decisions))
         self._model = self._make_model(self._env, max(1, round(episodes)), config.minibatch)
-        self._resume(session)
+        checkpoint = self._checkpoints.start(session)
+        if checkpoint is not None:
+            restore(checkpoint, self._model, self._env)
+            self._restore(checkpoint.state["search"], session)
 
     def advance(self, session: LedgerSession) -> None:
         self._progress = session.spent / session.budget
-        self._save(session)
+        self._checkpoints.save(lambda: self._taken(session))
         self._imagination.forget()
         super().advance(session)
 
@@ -178,49 +177,23 @@ class PPOSearch(SurrogateSearch):
             valid = self._keep.allowed(len(prefix), valid, self._progress)
         if len(prefix) < len(self.space.decisions) - 1:
             return valid
-        new = [ok and (*prefix, i) not in self.known for i, ok in enumerate(valid)]
-        return np.array(new) if any(new) else valid
+        return without_known(prefix, valid, self.known)
 
     def _make_model(
         self, env: ArchitectureVecEnv[Any], episodes: int, minibatch: int
     ) -> MaskablePPO:
         config = self._config
         steps = episodes * len(self.space.decisions)
-        model = MaskablePPO(
-            "MlpPolicy",
+        return make_agent(
             env,
+            config,
             learning_rate=config.learning_rate,
             n_steps=steps,
             batch_size=min(minibatch, steps * env.num_envs),
-            n_epochs=config.epochs,
-            gamma=1.0,
-            gae_lambda=1.0,
-            clip_range=config.clip_range,
-            ent_coef=config.entropy,
-            vf_coef=config.value_weight,
-            max_grad_norm=config.max_grad_norm,
-            policy_kwargs={"net_arch": list(config.hidden), "activation_fn": torch.nn.Tanh},
             seed=int(self.rng.integers(2**32)),
-            device="cpu",
         )
-        # its own would make a folder in the temporary directory at every `learn`
-        model.set_logger(Logger(folder=None, output_formats=[]))
-        return model
 
-    def _resume(self, session: LedgerSession) -> None:
-        for checkpoint in self._store.usable() if self._store else ():
-            if checkpoint.sequence > session.logged:
-                _log.warning("checkpoint at %d is ahead of the log", checkpoint.sequence)
-                continue
-            session.start_at(checkpoint.sequence)
-            restore(checkpoint, self._model, self._env)
-            self._restore(checkpoint.state["search"], session)
-            _log.info("ppo: goes on from proposal %d", checkpoint.sequence)
-            return
-
-    def _save(self, session: LedgerSession) -> None:
-        if self._store is None:
-            return
+    def _taken(self, session: LedgerSession) -> Checkpoint:
         checkpoint = capture(self._model, self._env, sequence=len(session.history), rewards=())
         learnt = self.surrogate.learner.hyperparameters
         own = {
@@ -231,10 +204,7 @@ class PPOSearch(SurrogateSearch):
             "learnt_at": self.surrogate.learner.learnt_at,
             "learnt": learnt and [dict(learnt.log_weights), learnt.log_signal, learnt.log_noise],
         }
-        try:
-            self._store.save(replace(checkpoint, state={**checkpoint.state, "search": own}))
-        except OSError as error:  # the log alone is enough to resume, only slower
-            _log.warning("no checkpoint at proposal %d: %s", checkpoint.sequence, error)
+        return replace(checkpoint, state={**checkpoint.state, "search": own})
 
     def _restore(self, state: Mapping[str, Any], session: LedgerSession) -> None:
         self.rng.bit_generator.state = state["rng"]
@@ -247,13 +217,3 @@ class PPOSearch(SurrogateSearch):
         self.surrogate.learner.hyperparameters = (
             Hyperparameters(*state["learnt"]) if state["learnt"] else None
         )
-
-    def _fingerprint(self) -> str:
-        """Of all that decides the agent's proposals, apart from the ledger's answers."""
-        content = {
-            "config": self._config.model_dump(mode="json"),
-            "space": self.space.digest,
-            "limits": self.bounds.limits.model_dump(mode="json"),
-            "seed": self.seed,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -30,7 +30,7 @@ class SurrogateSearch(RankedSearch):
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
-        self.surrogate = AccuracySurrogate(self.space, self.seed)
+        self.surrogate = AccuracySurrogate(self.bounds.space, self.seed)
         self.rankings: list[Ranking] = []
 
     def learnt(self, session: LedgerSession) -> Learnt:

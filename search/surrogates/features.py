@@ -75,7 +75,7 @@ class ArchitectureFeatures:
         self._literal = literal
         self._sizes = [len(decision.choices) for decision in space.decisions]
         self._block_features: Floats | None = None
-        self._is_cell = _is_cell(space)
+        self._is_cell = isinstance(space, NasBench201Space)
         self._scales: dict[str, float] = {}
         rng = np.random.default_rng(seed)
         sample = np.array([space.sample(rng) for _ in range(SCALING_SAMPLES)])
@@ -136,7 +136,3 @@ def path_counts(cells: Choices) -> Floats:
             if _NONE not in ops:
                 row[_SEQUENCES[tuple(op for op in ops if op in _INNER_OPS)]] += 1
     return counts
-
-
-def _is_cell(space: SearchSpace) -> bool:
-    return isinstance(getattr(space, "unlimited", space), NasBench201Space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -206,7 +206,8 @@ def _finished(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_bench: Mapping[str, SearchBench] = {}
+_bench: SearchBench | None = None
+"""In a worker."""
 
 
 def _prepare(arguments: BenchArguments) -> None:
@@ -215,8 +216,9 @@ def _prepare(arguments: BenchArguments) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _bench = {"bench": arguments.bench()}
+    _bench = arguments.bench()
 
 
 def _search(strategy: str, seed: int) -> list[SearchRecord]:
-    return list(_bench["bench"].run(strategy, seed))
+    assert _bench is not None, "the worker was prepared"
+    return list(_bench.run(strategy, seed))

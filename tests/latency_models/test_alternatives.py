@@ -165,10 +165,11 @@ def test_training_networks_take_the_time_given(
     rest = alternatives.draw_distinct(small_space, np.random.default_rng(0), frozenset([avoided]))
     broken = draws[1].network.digest
     machine = make_machine(noise=0.0, broken={broken})
+    references = [reference_network(), draws[2].network]
 
     def measure(draws: Any, seconds: float) -> Any:
         return alternatives.measure_training(
-            draws, device, QUICK, seconds=seconds, reference_ms=2.0, seed=0,
+            draws, device, QUICK, seconds=seconds, references=references, reference_ms=2.0, seed=0,
             load=machine.load, clock=machine.clock,
         )  # fmt: skip
 
@@ -177,7 +178,7 @@ def test_training_networks_take_the_time_given(
     assert not {avoided, broken} & digests
     group_s = training.seconds / (len(training.draws) + 1) * 16  # the broken one took no time
     assert 1.0 <= training.seconds < 1.0 + 2 * group_s
-    reference_ms = machine.true_ms(reference_network())
+    reference_ms = np.exp(np.mean(np.log([machine.true_ms(n) for n in references])))
     true_ms = [machine.true_ms(draw.network) * 2.0 / reference_ms for draw in training.draws]
     assert training.measured_ms == pytest.approx(true_ms)
     with pytest.raises(MeasuringFailed, match="at least 8 training networks, 3 could"):

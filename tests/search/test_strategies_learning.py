@@ -10,8 +10,7 @@ import pytest
 from envs import CostBounds
 from evaluation import Evaluation
 from search.strategies import PlainPPOConfig, RandomConfig, StrategyConfig, make_strategy
-from search.strategies.keep_schedule import KeepSchedule
-from search.strategies.plain_ppo_config import KeepScheduleConfig
+from search.strategies.keep_schedule import KeepSchedule, KeepScheduleConfig
 from tests.search.strategy_toys import toy_bounds, toy_session, toy_space
 
 BUDGET = 96
