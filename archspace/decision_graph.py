@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archspace.chain import is_head
 from archspace.cost_memo import CostMemo
 from archspace.network import Block
 from archspace.space import BlockCost, InvalidChoices
@@ -33,10 +35,18 @@ Expand = Callable[[int, Hashable], Sequence[Step | None]]
 """(position of the decision, state before it) → one step a choice; None where the choice is not valid."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _CostTable:
     steps: list[tuple[float, ...]]  # by node, then choice: cost of the step's block
     to_go: list[float]  # by node: cheapest completion
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`steps`, filled up with zeros, and `to_go`."""
+        steps = np.zeros((len(self.steps), max(map(len, self.steps))))
+        for row, costs in zip(steps, self.steps, strict=True):
+            row[: len(costs)] = costs
+        return steps, np.array(self.to_go)
 
 
 class DecisionGraph:
@@ -70,6 +80,7 @@ class DecisionGraph:
         self._first_end = len(self._next)
         self._end_blocks = [self._block_id(ending(state)) for state in last]
         self._cost_tables = CostMemo[_CostTable]()
+        self._block_costs = CostMemo[NDArray[np.float64]]()
         self._tables: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
 
     def _explore(self, start: Hashable, expand: Expand) -> list[Hashable]:
@@ -109,6 +120,13 @@ class DecisionGraph:
         if node >= self._first_end:
             raise InvalidChoices(f"all {len(prefix)} decisions are made; there is no next one")
         return [successor != NOTHING for successor in self._next[node]]
+
+    def valid_many(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """`valid` of many prefixes of one length: (prefixes, choices), False where a decision has fewer."""
+        if prefixes.shape[1] == len(self._names):
+            raise InvalidChoices(f"all {len(self._names)} decisions are made; there is no next one")
+        *_, (reached, _) = self._steps(prefixes)
+        return np.asarray(self._step_tables()[0][reached] != NOTHING)
 
     def word(self, choices: Sequence[int]) -> list[Block]:
         """The blocks of the network that complete, valid `choices` build, in order."""
@@ -190,11 +208,37 @@ class DecisionGraph:
         made = sum(table.steps[node][choice] for node, choice in zip(nodes, prefix, strict=False))
         return made + table.to_go[nodes[-1]]
 
+    def minimum_costs(
+        self, prefixes: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """`minimum_cost` of many prefixes of one length. Raises InvalidChoices, as `_steps`."""
+        steps, to_go = self._cost_tables.get(block_cost, self._cost_table).arrays
+        reached = [nodes for nodes, _ in self._steps(prefixes)]
+        made = np.zeros(len(prefixes))
+        for nodes, column in zip(reached, prefixes.T, strict=False):
+            made += steps[nodes, column]
+        return np.asarray(made + to_go[reached[-1]])
+
+    def head_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """See `SearchSpace.head_costs`. Raises InvalidChoices, as `_walked`."""
+        costs = self._block_costs.get(block_cost, self._costs_of_blocks)
+        heads = np.array([*map(is_head, self.blocks), False])
+        made, count = np.zeros(len(choices)), np.zeros(len(choices), dtype=np.intp)
+        found = np.full((len(choices), len(self._names) + 1), math.nan)
+        for taken in self._walked(choices):
+            made += costs[taken]
+            here = heads[taken]
+            found[here, count[here]] = made[here]
+            count += here
+        return found[:, : int(count.max(initial=1))]
+
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
         """Σ `block_cost` over the words of complete walks. Raises InvalidChoices, as `_walked`."""
-        costs = np.array([*(block_cost(block) for block in self.blocks), 0.0])  # [NOTHING] is 0
+        costs = self._block_costs.get(block_cost, self._costs_of_blocks)
         totals = np.zeros(len(choices))
         for taken in self._walked(choices):
             totals += costs[taken]
@@ -208,31 +252,51 @@ class DecisionGraph:
             usage[rows, taken] += 1
         return usage[:, :-1]
 
+    def _costs_of_blocks(self, block_cost: BlockCost) -> NDArray[np.float64]:
+        """By number of the block; [NOTHING] is 0."""
+        return np.array([*(block_cost(block) for block in self.blocks), 0.0])
+
     def _walked(self, choices: NDArray[np.integer]) -> Iterator[NDArray[np.intp]]:
         """Blocks (walks,) that complete walks give, step by step, NOTHING where a step gives none.
 
-        All walks take each step together. Raises InvalidChoices: another number of decisions, or a step that there
-        is not.
+        Raises InvalidChoices: another number of decisions, or as `_steps`.
         """
-        rows = np.asarray(choices, dtype=np.intp)
-        if rows.ndim != 2 or rows.shape[1] != len(self._names):
+        if np.ndim(choices) != 2 or np.shape(choices)[1] != len(self._names):
             raise InvalidChoices(
-                f"expected choices of shape (n, {len(self._names)}), got {rows.shape}"
+                f"expected choices of shape (n, {len(self._names)}), got {np.shape(choices)}"
+            )
+        nodes = np.zeros(len(choices), dtype=np.intp)
+        for reached, taken in self._steps(choices):
+            nodes = reached
+            yield taken
+        yield np.array(self._end_blocks)[nodes - self._first_end]
+
+    def _steps(
+        self, prefixes: NDArray[np.integer]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """(nodes, blocks given on the way there), (walks,) each, at the start and after each step.
+
+        All walks take each step together. Raises InvalidChoices: too many decisions, or a step that there is not.
+        """
+        rows = np.asarray(prefixes, dtype=np.intp)
+        if rows.ndim != 2 or rows.shape[1] > len(self._names):
+            raise InvalidChoices(
+                f"expected choices of shape (n, {len(self._names)} or fewer), got {rows.shape}"
             )
         successors, blocks = self._step_tables()
         if ((rows < 0) | (rows >= successors.shape[1])).any():
             raise InvalidChoices(f"expected choices in 0–{successors.shape[1] - 1}")
         nodes = np.zeros(len(rows), dtype=np.intp)
-        yield np.full(len(rows), self._opening)
-        for name, column in zip(self._names, rows.T, strict=True):
-            yield blocks[nodes, column]
+        yield nodes, np.full(len(rows), self._opening)
+        for name, column in zip(self._names, rows.T, strict=False):
+            taken = blocks[nodes, column]
             nodes = successors[nodes, column]
             if (nodes == NOTHING).any():
                 row = int(np.argmax(nodes == NOTHING))
                 raise InvalidChoices(
                     f"{name}: choice {column[row]} of row {row} is not valid there"
                 )
-        yield np.array(self._end_blocks)[nodes - self._first_end]
+            yield nodes, taken
 
     def _step_tables(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """(successors, blocks) by node and choice; NOTHING where a node has fewer choices."""

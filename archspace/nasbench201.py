@@ -110,6 +110,13 @@ class NasBench201Space(SearchSpace):
                     f"{decision.name}: expected a choice in 0–{len(CELL_OPS) - 1}, got {choice}"
                 )
 
+    def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        for row in prefixes[((prefixes < 0) | (prefixes >= len(CELL_OPS))).any(axis=1)]:
+            self._check_prefix(row.tolist())
+        if prefixes.shape[1] >= len(EDGES):
+            raise InvalidChoices(f"all {len(EDGES)} decisions are made; there is no next one")
+        return np.ones((len(prefixes), len(CELL_OPS)), dtype=np.bool_)
+
     def sample(self, rng: np.random.Generator) -> Choices:
         return tuple(rng.integers(len(CELL_OPS), size=len(EDGES)).tolist())
 
@@ -150,6 +157,15 @@ class NasBench201Space(SearchSpace):
         self._check_prefix(prefix)
         tables = self._cheapest.get(block_cost, self._cheapest_by_length)
         return float(tables[len(prefix)][tuple(prefix)])
+
+    def minimum_costs(
+        self, prefixes: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        for row in prefixes[((prefixes < 0) | (prefixes >= len(CELL_OPS))).any(axis=1)]:
+            self._check_prefix(row.tolist())
+        tables = self._cheapest.get(block_cost, self._cheapest_by_length)
+        cheapest = tables[prefixes.shape[1]][tuple(prefixes.T)]
+        return np.broadcast_to(np.asarray(cheapest), (len(prefixes),)).copy()
 
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost

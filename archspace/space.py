@@ -97,6 +97,14 @@ class SearchSpace(ABC):
             InvalidChoices: `prefix` is itself not valid, or already complete.
         """
 
+    def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """`mask` of many prefixes of one length: (prefixes, choices of the next decision) from (prefixes, length).
+
+        Raises:
+            InvalidChoices: as `mask`.
+        """
+        return np.array([self.mask(tuple(row)) for row in prefixes.tolist()], dtype=np.bool_)
+
     @abstractmethod
     def resolve(self, choices: Sequence[int]) -> Network:
         """The network that complete `choices` build: dead layers gone, names canonical."""
@@ -117,6 +125,13 @@ class SearchSpace(ABC):
         on the block's signature alone; results are kept per `block_cost` object.
         """
 
+    def minimum_costs(
+        self, prefixes: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """`minimum_cost` of many prefixes of one length: (prefixes,) from (prefixes, length)."""
+        rows = prefixes.tolist()
+        return np.array([self.minimum_cost(tuple(row), block_cost) for row in rows])
+
     @abstractmethod
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost
@@ -130,6 +145,16 @@ class SearchSpace(ABC):
         Raises:
             InvalidChoices: choices that the masks do not allow.
         """
+
+    def head_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """Σ `block_cost` over what is computed up to each head: (architectures, heads), for thousands at once.
+
+        Heads stand in the order in which the forward pass reaches them, earlier heads' own costs included; NaN where an
+        architecture has fewer. Arguments and errors are those of `total_costs`.
+        """
+        return self.total_costs(choices, block_cost)[:, None]
 
     @abstractmethod
     def block_usage(
@@ -190,6 +215,15 @@ class SearchSpace(ABC):
     def sample(self, rng: np.random.Generator) -> Choices:
         """A random point: each decision uniform over its valid choices (not uniform over networks)."""
         return self.complete((), lambda prefix, valid: int(rng.choice(valid)))
+
+    def sample_many(self, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """`count` points drawn as `sample` draws one: (count, decisions)."""
+        choices = np.empty((count, len(self.decisions)), dtype=np.intp)
+        for position in range(len(self.decisions)):
+            valid = self.masks(choices[:, :position])
+            luck = rng.random(valid.shape)
+            choices[:, position] = np.where(valid, luck, -1.0).argmax(axis=1)
+        return choices
 
     def complete(
         self, prefix: Sequence[int], pick: Callable[[Choices, NDArray[np.intp]], int]

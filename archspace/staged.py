@@ -196,6 +196,10 @@ class StagedSpace(SearchSpace):
     def mask(self, prefix: Sequence[int]) -> NDArray[np.bool_]:
         return np.array(self._graph.valid(prefix), dtype=np.bool_)
 
+    def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        valid = self._graph.valid_many(prefixes)
+        return valid[:, : len(self.decisions[prefixes.shape[1]].choices)]
+
     def resolve(self, choices: Sequence[int]) -> Network:
         blocks = self._graph.word(choices)
         return chain_blocks(blocks, input_shape=self.input_shape, num_classes=self.num_classes)
@@ -215,10 +219,20 @@ class StagedSpace(SearchSpace):
     def minimum_cost(self, prefix: Sequence[int], block_cost: BlockCost) -> float:
         return self._graph.minimum_cost(prefix, block_cost)
 
+    def minimum_costs(
+        self, prefixes: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        return self._graph.minimum_costs(prefixes, block_cost)
+
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost
     ) -> NDArray[np.float64]:
         return self._graph.total_costs(choices, block_cost)
+
+    def head_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        return self._graph.head_costs(choices, block_cost)
 
     def block_usage(
         self, choices: NDArray[np.integer]

@@ -114,11 +114,23 @@ class CostBounds:
         """Largest bound / limit over the terms that have a limit; ≤ 1 fits. 0 without limits."""
         return max((self.bound(term, prefix) / term.limit for term in self.binding), default=0.0)
 
-    def features(self, prefix: Sequence[int]) -> NDArray[np.float32]:
-        """Bound / `scale` in the order of `FEATURE_NAMES`, clipped to `FEATURE_RANGE`; 0 where unknown."""
-        values = np.zeros(len(FEATURE_NAMES), dtype=np.float32)
+    def bounds_of_many(self, term: CostTerm, prefixes: NDArray[np.integer]) -> NDArray[np.float64]:
+        """`bound` of many prefixes of one length: (prefixes,) from (prefixes, length)."""
+        cheapest = self.space.minimum_costs(prefixes, term.block_cost)
+        return (term.overhead + cheapest) * (1 + term.margin)
+
+    def excess_of_many(self, prefixes: NDArray[np.integer]) -> NDArray[np.float64]:
+        """`excess` of many prefixes of one length: (prefixes,) from (prefixes, length)."""
+        most = np.zeros(len(prefixes))
+        for term in self.binding:
+            most = np.maximum(most, self.bounds_of_many(term, prefixes) / term.limit)
+        return most
+
+    def features(self, prefixes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Bound / `scale`: (prefixes, `FEATURE_NAMES`) from (prefixes, length), clipped to `FEATURE_RANGE`; 0 where unknown."""
+        values = np.zeros((len(prefixes), len(FEATURE_NAMES)), dtype=np.float32)
         for i, term in enumerate(self.terms):
-            values[i] = self.bound(term, prefix) / term.scale
+            values[:, i] = self.bounds_of_many(term, prefixes) / term.scale
         return values.clip(*FEATURE_RANGE)
 
 

@@ -50,6 +50,21 @@ class LimitedSpace(SearchSpace):
             fits[int(np.argmin(excess))] = True
         return fits
 
+    def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        valid = self.unlimited.masks(prefixes)
+        undecided = np.flatnonzero(valid.sum(axis=1) > 1)
+        if not self.bounds.binding or len(undecided) == 0:
+            return valid
+        rows, choices = np.nonzero(valid[undecided])
+        longer = np.column_stack([prefixes[undecided][rows], choices])
+        excess = np.full((len(undecided), valid.shape[1]), np.inf)
+        excess[rows, choices] = self.bounds.excess_of_many(longer)
+        fits = excess <= 1.0
+        none = ~fits.any(axis=1)
+        fits[none, excess[none].argmin(axis=1)] = True
+        valid[undecided] = fits
+        return valid
+
     def sample(self, rng: np.random.Generator) -> Choices:
         # the underlying space may know a quicker way
         return super().sample(rng) if self.bounds.binding else self.unlimited.sample(rng)
@@ -71,6 +86,17 @@ class LimitedSpace(SearchSpace):
     def minimum_cost(self, prefix: Sequence[int], block_cost: BlockCost) -> float:
         """Over the underlying space's completions."""
         return self.unlimited.minimum_cost(prefix, block_cost)
+
+    def minimum_costs(
+        self, prefixes: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        """Over the underlying space's completions."""
+        return self.unlimited.minimum_costs(prefixes, block_cost)
+
+    def head_costs(
+        self, choices: NDArray[np.integer], block_cost: BlockCost
+    ) -> NDArray[np.float64]:
+        return self.unlimited.head_costs(choices, block_cost)
 
     def total_costs(
         self, choices: NDArray[np.integer], block_cost: BlockCost

@@ -35,11 +35,20 @@ class ObservationEncoder:
 
     def encode(self, prefix: Sequence[int], weights: Sequence[float]) -> NDArray[np.float32]:
         """Observation before decision ``len(prefix)``: float32, shape (`size`,), always a new array."""
-        observation = np.zeros(self.size, dtype=np.float32)
-        for position, choice in enumerate(prefix):
-            observation[self._offsets[position] + choice] = 1.0
-        if len(prefix) < len(self._offsets) - 1:
-            observation[self._position_at + len(prefix)] = 1.0
-        observation[self._costs_at : self._weights_at] = self._bounds.features(prefix)
-        observation[self._weights_at :] = np.clip(weights, 0.0, 1.0)
-        return observation
+        prefixes = np.array([prefix], dtype=np.intp).reshape(1, -1)
+        return self.encode_many(prefixes, np.array([weights])).reshape(-1)
+
+    def encode_many(
+        self, prefixes: NDArray[np.integer], weights: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """Observations (n, `size`) of n prefixes of one length, (n, length), with weights (n, 3)."""
+        count, made = prefixes.shape
+        observations = np.zeros((count, self.size), dtype=np.float32)
+        rows = np.arange(count)
+        for offset, column in zip(self._offsets, prefixes.T, strict=False):
+            observations[rows, offset + column] = 1.0
+        if made < len(self._offsets) - 1:
+            observations[:, self._position_at + made] = 1.0
+        observations[:, self._costs_at : self._weights_at] = self._bounds.features(prefixes)
+        observations[:, self._weights_at :] = np.clip(weights, 0.0, 1.0)
+        return observations

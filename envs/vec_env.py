@@ -103,13 +103,17 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
     def action_masks(self) -> NDArray[np.bool_]:
         """Valid actions of every environment: bool, shape (num_envs, n)."""
         masks = np.zeros((self.num_envs, self._num_actions), dtype=np.bool_)
-        for i, prefix in enumerate(self._prefixes):
-            valid = self.space.mask(prefix)
-            if self._mask_filter is not None and valid.sum() > 1:
-                valid = self._mask_filter(prefix, valid)
-                assert valid.any(), f"the mask filter leaves no choice after {prefix}"
-            masks[i, : len(valid)] = valid
+        valid = self.space.masks(self._rows())
+        if self._mask_filter is not None:
+            for i in np.flatnonzero(valid.sum(axis=1) > 1):
+                valid[i] = self._mask_filter(self._prefixes[i], valid[i])
+                assert valid[i].any(), f"the mask filter leaves no choice: {self._prefixes[i]}"
+        masks[:, : valid.shape[1]] = valid
         return masks
+
+    def _rows(self) -> NDArray[np.intp]:
+        """The prefixes: (environments, decisions made)."""
+        return np.array(self._prefixes, dtype=np.intp).reshape(self.num_envs, -1)
 
     def reset(self) -> NDArray[np.float32]:
         self._prefixes = [()] * self.num_envs
@@ -123,9 +127,11 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
     def step_wait(self) -> StepReturn:
         assert self._actions is not None, "step_wait without step_async"
         actions, self._actions = self._actions, None
-        for i, action in enumerate(actions):
-            assert self.space.mask(self._prefixes[i])[action], "the agent ignored its mask"
-            self._prefixes[i] = (*self._prefixes[i], int(action))
+        allowed = self.space.masks(self._rows())
+        assert allowed[np.arange(self.num_envs), actions].all(), "the agent ignored its mask"
+        self._prefixes = [
+            (*prefix, int(action)) for prefix, action in zip(self._prefixes, actions, strict=True)
+        ]
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         rewards = np.zeros(self.num_envs, dtype=np.float32)
         finished = len(self._prefixes[0]) == len(self.space.decisions)
@@ -149,12 +155,7 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
 
     def _observations(self) -> NDArray[np.float32]:
         weights = np.broadcast_to(np.asarray(self._preference()), (self.num_envs, NUM_WEIGHTS))
-        return np.stack(
-            [
-                self._encoder.encode(prefix, own)
-                for prefix, own in zip(self._prefixes, weights, strict=True)
-            ]
-        )
+        return self._encoder.encode_many(self._rows(), weights)
 
     def get_state(self) -> VecEnvState:
         """Where the episodes stand now; give it to `set_state` to go on from there."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import Architecture, Block, Network
+from archspace import Architecture, Block, Choices, Network, SearchSpace
 from evaluation.costing import Costing, costs_without_exits, estimated_energy
 from evaluation.results import NetworkCosts
 from latency_models import Cost
@@ -58,6 +58,13 @@ class ChoicesCosting(Costing):
     def latencies_ms(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
         """(architectures,) predicted latencies of (architectures, decisions) choices, for thousands at once."""
         return self._model.predict(choices)
+
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        rows = np.asarray(batch, dtype=np.intp).reshape(len(batch), len(space.decisions))
+        if len(rows) == 0:
+            return np.empty((0, 2))
+        energy = space.total_costs(rows, ChoicesCosting.block_energy_mj)
+        return np.stack([self._model.predict(rows), energy], axis=1)
 
     @staticmethod
     def block_energy_mj(block: Block) -> float:

@@ -121,18 +121,11 @@ class ModelCosting(Costing):
         )
 
     def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
-        networks = [space.resolve(choices) for choices in batch]
-        rows = []
-        for prefixes in self._model.predict(networks):
-            heads = len(prefixes.latency_ms)
-            shares = [1 / heads] * heads
-            rows.append(
-                (
-                    expected_cost(prefixes.latency_ms, shares).value,
-                    expected_cost(prefixes.energy_mj, shares).value,
-                )
-            )
-        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+        rows = np.asarray(batch, dtype=np.intp).reshape(len(batch), len(space.decisions))
+        if len(rows) == 0:
+            return np.empty((0, 2))
+        costs = self._model.predict_heads(space, rows)  # each head gets an equal share
+        return np.stack([np.nanmean(each, axis=1) for each in costs], axis=1)
 
     def _predicted(
         self, digest: str, version: int, network: Network

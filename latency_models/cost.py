@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from archspace import Block, Network
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Block, Network, SearchSpace
 
 CostSource = Literal["measured", "predicted", "estimated"]
 
@@ -36,6 +40,16 @@ class PrefixCosts(NamedTuple):
     energy_mj: tuple[Cost, ...]
 
 
+class HeadCosts(NamedTuple):
+    """Costs of many networks up to each of their heads, the final head last: (networks, heads).
+
+    NaN where a network has fewer heads.
+    """
+
+    latency_ms: NDArray[np.float64]
+    energy_mj: NDArray[np.float64]
+
+
 class CostModel(ABC):
     """Predicts what networks cost on one device."""
 
@@ -45,6 +59,21 @@ class CostModel(ABC):
     @abstractmethod
     def predict(self, networks: Sequence[Network]) -> list[PrefixCosts]:
         """Costs of each network; vectorised, no measuring, deterministic."""
+
+    def predict_heads(self, space: SearchSpace, choices: NDArray[np.integer]) -> HeadCosts:
+        """What many architectures cost up to each of their heads, without the uncertainty.
+
+        Args:
+            space: whose choices these are.
+            choices: (architectures, decisions) indices, complete and valid.
+        """
+        costs = self.predict([space.resolve(row) for row in choices.tolist()])
+        shape = (len(costs), max((len(each.latency_ms) for each in costs), default=1))
+        latency, energy = np.full(shape, math.nan), np.full(shape, math.nan)
+        for i, each in enumerate(costs):
+            latency[i, : len(each.latency_ms)] = [cost.value for cost in each.latency_ms]
+            energy[i, : len(each.energy_mj)] = [cost.value for cost in each.energy_mj]
+        return HeadCosts(latency, energy)
 
     @abstractmethod
     def block_latency_ms(self, block: Block) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from archspace import Block, Network, SearchSpace
 from latency_models.additive import AdditiveTable
 from latency_models.correction import Correction, update_correction
-from latency_models.cost import Cost, CostModel, PrefixCosts
+from latency_models.cost import Cost, CostModel, HeadCosts, PrefixCosts
 from latency_models.energy import EnergyModel, estimate_block_mj
 from latency_models.features import block_key
 from latency_models.prefix import prefix_blocks
@@ -131,6 +131,13 @@ class ProfiledCostModel(CostModel):
             energy_mj=energy,
             energy_std_mj=self._energy.relative_std * energy,
         )
+
+    def predict_heads(self, space: SearchSpace, choices: NDArray[np.integer]) -> HeadCosts:
+        overhead = self._correction.overhead_ms
+        latency = overhead + space.head_costs(choices, self.block_latency_ms)
+        estimate = space.head_costs(choices, self._block_estimate)
+        energy = self._energy.mj_per_ms * latency + self._energy.estimate_scale * estimate
+        return HeadCosts(latency, energy)
 
     def _block_variance(self, block: Block) -> float:
         return self._block(block).extra_std_ms ** 2

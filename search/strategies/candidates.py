@@ -16,7 +16,7 @@ def random_candidates(
     space: LimitedSpace, count: int, known: set[Choices], rng: np.random.Generator
 ) -> list[Choices]:
     """Up to `count` distinct choices, drawn as `space.sample` does, none of them `known`."""
-    drawn = dict.fromkeys(space.sample(rng) for _ in range(count))
+    drawn = dict.fromkeys(map(tuple, space.sample_many(count, rng).tolist()))
     return [choices for choices in drawn if choices not in known]
 
 

@@ -15,6 +15,7 @@ from archspace import (
     Block,
     InvalidChoices,
     NasBench201Space,
+    Network,
     SearchSpace,
     Shape,
     SpaceError,
@@ -168,6 +169,50 @@ def test_costs_of_many_are_those_of_each_networks_blocks(space: SearchSpace, see
     assert space.total_costs(np.array(choices), weight) == pytest.approx(expected)
     usage, blocks = space.block_usage(np.array(choices))
     assert usage @ [weight(block) for block in blocks] == pytest.approx(expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(), seeds)
+def test_many_prefixes_are_answered_as_each_alone(space: SearchSpace, seed: int) -> None:
+    rows = space.sample_many(20, np.random.default_rng(seed))
+    for row in rows.tolist():
+        space.check(row)
+    for made in range(len(space.decisions) + 1):
+        prefixes = rows[:, :made]
+        each = [tuple(row) for row in prefixes.tolist()]
+        expected = [space.minimum_cost(prefix, weight) for prefix in each]
+        assert space.minimum_costs(prefixes, weight) == pytest.approx(expected)
+        if made < len(space.decisions):
+            np.testing.assert_array_equal(
+                space.masks(prefixes), [space.mask(prefix) for prefix in each]
+            )
+    with pytest.raises(InvalidChoices):
+        space.masks(rows)
+    with pytest.raises(InvalidChoices):
+        space.minimum_costs(rows + 100, weight)
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(), seeds)
+def test_costs_up_to_each_head(space: SearchSpace, seed: int) -> None:
+    choices = space.sample_many(20, np.random.default_rng(seed))
+    found = space.head_costs(choices, weight)
+    for row, costs in zip(choices.tolist(), found, strict=True):
+        network = space.resolve(row)
+        expected = [sum(map(weight, blocks)) for blocks in _blocks_up_to_heads(network)]
+        assert costs[: len(expected)] == pytest.approx(expected)
+        assert np.isnan(costs[len(expected) :]).all()
+
+
+def _blocks_up_to_heads(network: Network) -> list[list[Block]]:
+    """Blocks of a chain of blocks, up to each that holds a head."""
+    heads = set(network.heads)
+    ends = [
+        number
+        for number, block in enumerate(network.blocks, 1)
+        if any(layer.name in heads for layer in block.layers)
+    ]
+    return [list(network.blocks[:end]) for end in ends]
 
 
 @settings(max_examples=25, deadline=None)

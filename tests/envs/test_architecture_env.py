@@ -85,7 +85,7 @@ def test_the_observation_is_what_the_table_says() -> None:
     position = second[num_choices : num_choices + num_decisions]
     assert np.flatnonzero(position).tolist() == [1]
     costs = second[num_choices + num_decisions : -3]
-    np.testing.assert_allclose(costs, BOUNDS.features((action,)))
+    np.testing.assert_allclose(costs, BOUNDS.features(np.array([[action]]))[0])
     np.testing.assert_allclose(second[-3:], [0.5, 0.4, 0.1])
     assert not first[:num_choices].any(), "an observation handed out must not change"
 

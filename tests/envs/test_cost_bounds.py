@@ -84,6 +84,16 @@ def test_counts_are_exact(limits: dict[str, float], count: object) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.5), st.floats(0.01, 1.0))
 @settings(max_examples=15, deadline=None)
+def test_masks_of_many_prefixes_are_those_of_each(seed: int, latency: float, energy: float) -> None:
+    limited = LimitedSpace(toy_bounds(SPACE, latency_ms=latency, energy_mj=energy))
+    rows = limited.sample_many(16, np.random.default_rng(seed))
+    for made in range(len(SPACE.decisions)):
+        each = [limited.mask(tuple(row)) for row in rows[:, :made].tolist()]
+        np.testing.assert_array_equal(limited.masks(rows[:, :made]), each)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.5), st.floats(0.01, 1.0))
+@settings(max_examples=15, deadline=None)
 def test_every_prefix_can_be_completed_under_several_limits(
     seed: int, latency: float, energy: float
 ) -> None:
@@ -100,7 +110,7 @@ def test_every_prefix_can_be_completed_under_several_limits(
 def test_without_a_cost_model_nothing_is_masked() -> None:
     bounds = CostBounds(SPACE, None, LimitsConfig(latency_ms=1e-6))
     assert bounds.terms == ()
-    assert not bounds.features(()).any()
+    assert not bounds.features(np.empty((1, 0), dtype=int))[0].any()
     limited = LimitedSpace(bounds)
     for prefix in ((), POINTS[0][:3]):
         np.testing.assert_array_equal(limited.mask(prefix), SPACE.mask(prefix))
@@ -109,13 +119,13 @@ def test_without_a_cost_model_nothing_is_masked() -> None:
 def test_features_are_shares_of_the_limit_or_of_the_largest() -> None:
     bounds = toy_bounds(SPACE, energy_mj=0.1)
     largest = POINTS[int(np.argmax(LATENCIES))]
-    latency, energy, params, macs = bounds.features(largest)
+    latency, energy, params, macs = bounds.features(np.array([largest]))[0]
     assert latency == pytest.approx(1.0)
     expected = ToyCostModel().predict([SPACE.resolve(largest)])[0].energy_mj[-1].value / 0.1
     assert energy == pytest.approx(min(expected, 10.0), rel=1e-5)
     assert 0 < params <= 1
     assert 0 < macs <= 1
-    start = bounds.features(())
+    start = bounds.features(np.empty((1, 0), dtype=int))[0]
     assert start[0] == pytest.approx(LATENCIES.min() / LATENCIES.max())
     assert start.dtype == np.float32
 
