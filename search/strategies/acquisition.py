@@ -1,8 +1,8 @@
 """How much evaluating an architecture promises: its reward, or what it adds to the front, by an optimist.
 
 Costs are known beforehand (a cost model predicts them), accuracy is not: the surrogate's mean plus κ standard
-deviations is taken for it. Each pick of a batch draws its own κ from an exponential distribution with mean 1, so
-that a batch holds cautious picks and daring ones.
+deviations is taken for it. Each pick of a batch draws its own κ from an exponential distribution, so that a batch
+holds cautious picks and daring ones.
 """
 
 from __future__ import annotations
@@ -104,12 +104,17 @@ def picks(
     utility: Utility,
     count: int,
     rng: np.random.Generator,
+    *,
+    optimism: float,
 ) -> list[int]:
-    """Up to `count` candidates by number, the most promising first; fewer where the costs of the rest are unknown."""
+    """Up to `count` candidates by number, the most promising first; fewer where the costs of the rest are unknown.
+
+    `optimism`: mean of κ.
+    """
     chosen: list[int] = []
     free = np.ones(len(costs), dtype=np.bool_)
     while len(chosen) < count:
-        optimist = surrogate.accuracies(posterior.mean + rng.exponential() * posterior.std)
+        optimist = surrogate.accuracies(posterior.mean + rng.exponential(optimism) * posterior.std)
         scores = utility(optimist, costs)
         free &= ~np.isnan(scores)
         if not free.any():

@@ -63,7 +63,7 @@ class Imagination:
         self.samples |= dict.fromkeys(batch)
         posterior = self._surrogate.predict(batch)
         accuracies = self._surrogate.accuracies(
-            posterior.mean + self._rng.exponential() * posterior.std
+            posterior.mean + self._rng.exponential(self._config.optimism) * posterior.std
         )
         rewards = self._rewards(accuracies, self._session.expected_costs(batch))
         self.weights = self._drawn_weights()

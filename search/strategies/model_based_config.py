@@ -30,6 +30,11 @@ class ModelBasedConfig(RankedConfig):
         "reward",
         description="reward: the objective's best; front: all trade-offs of accuracy and latency",
     )
+    optimism: float = Field(
+        2.0,
+        ge=0,
+        description="mean of κ: an architecture counts as its predicted accuracy plus κ standard deviations",
+    )
     least_correlation: float = Field(
         0.2,
         ge=-1,

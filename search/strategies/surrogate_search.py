@@ -27,6 +27,7 @@ class SurrogateSearch(RankedSearch):
     def __init__(self, config: ModelBasedConfig, bounds: CostBounds, seed: int) -> None:
         super().__init__(config, bounds, seed, front=config.goal == "front")
         self._least_correlation = config.least_correlation
+        self._optimism = config.optimism
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
@@ -70,6 +71,7 @@ class SurrogateSearch(RankedSearch):
             self._utility(session, children),
             count,
             self.rng,
+            optimism=self._optimism,
         )
 
     def _utility(self, session: LedgerSession, children: Sequence[Evaluation]) -> Utility:
