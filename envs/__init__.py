@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from envs.architecture_env import DEFAULT_WEIGHTS, ArchitectureEnv
-from envs.cost_bounds import CostBounds, CostTerm
+from envs.cost_bounds import OWN_LIMITS, CostBounds, CostTerm
 from envs.limits_mask import LimitedSpace
 from envs.observation import NUM_WEIGHTS, ObservationEncoder
 from envs.registration import ENV_ID, register
@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_WEIGHTS",
     "ENV_ID",
     "NUM_WEIGHTS",
+    "OWN_LIMITS",
     "ArchitectureEnv",
     "ArchitectureVecEnv",
     "CostBounds",

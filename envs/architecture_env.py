@@ -39,7 +39,7 @@ class ArchitectureEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     | C + D + 3 | least multiply-accumulates, likewise | 0 | 10 |
     | C + D + 4 | preference weights: accuracy, latency, energy | 0 | 1 |
 
-    Costs are 0 where there is no cost model.
+    Costs are 0 where there is no cost model. In `ArchitectureVecEnv` an episode may have limits of its own.
 
     ## Rewards
     0 until the last decision, then `score(choices)`.

@@ -17,6 +17,8 @@ from latency_models import CostModel
 BYTES_PER_PARAM = 4
 FEATURE_NAMES = ("latency_ms", "energy_mj", "num_params", "macs")
 FEATURE_RANGE = (0.0, 10.0)
+OWN_LIMITS = ("latency_ms", "energy_mj")
+"""What an episode may have limits of its own on, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,18 +121,35 @@ class CostBounds:
         cheapest = self.space.minimum_costs(prefixes, term.block_cost)
         return (term.overhead + cheapest) * (1 + term.margin)
 
-    def excess_of_many(self, prefixes: NDArray[np.integer]) -> NDArray[np.float64]:
-        """`excess` of many prefixes of one length: (prefixes,) from (prefixes, length)."""
+    def excess_of_many(
+        self, prefixes: NDArray[np.integer], own_limits: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """`excess` of many prefixes of one length: (prefixes,) from (prefixes, length).
+
+        `own_limits`: (prefixes, `OWN_LIMITS`), infinite where there is none; they bind beside the hard limits.
+        """
         most = np.zeros(len(prefixes))
-        for term in self.binding:
-            most = np.maximum(most, self.bounds_of_many(term, prefixes) / term.limit)
+        for term in self.terms:
+            limits = np.full(len(prefixes), term.limit)
+            if own_limits is not None and term.name in OWN_LIMITS:
+                limits = np.minimum(limits, own_limits[:, OWN_LIMITS.index(term.name)])
+            if np.isfinite(limits).any():
+                most = np.maximum(most, self.bounds_of_many(term, prefixes) / limits)
         return most
 
-    def features(self, prefixes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Bound / `scale`: (prefixes, `FEATURE_NAMES`) from (prefixes, length), clipped to `FEATURE_RANGE`; 0 where unknown."""
+    def features(
+        self, prefixes: NDArray[np.integer], own_limits: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Bound / limit, or / `scale` where there is none: (prefixes, `FEATURE_NAMES`) from (prefixes, length).
+
+        Clipped to `FEATURE_RANGE`; 0 where unknown. `own_limits` as for `excess_of_many`.
+        """
         values = np.zeros((len(prefixes), len(FEATURE_NAMES)), dtype=np.float32)
         for i, term in enumerate(self.terms):
-            values[:, i] = self.bounds_of_many(term, prefixes) / term.scale
+            scale = np.full(len(prefixes), term.scale)
+            if own_limits is not None and term.name in OWN_LIMITS:
+                scale = np.minimum(scale, own_limits[:, OWN_LIMITS.index(term.name)])
+            values[:, i] = self.bounds_of_many(term, prefixes) / scale
         return values.clip(*FEATURE_RANGE)
 
 

@@ -51,14 +51,22 @@ class LimitedSpace(SearchSpace):
         return fits
 
     def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return self.masks_within(prefixes, None)
+
+    def masks_within(
+        self, prefixes: NDArray[np.integer], own_limits: NDArray[np.float64] | None
+    ) -> NDArray[np.bool_]:
+        """`masks` where each prefix has limits of its own: (prefixes, `OWN_LIMITS`), infinite where there is none."""
         valid = self.unlimited.masks(prefixes)
         undecided = np.flatnonzero(valid.sum(axis=1) > 1)
-        if not self.bounds.binding or len(undecided) == 0:
+        limited = self.bounds.binding or own_limits is not None
+        if not limited or len(undecided) == 0:
             return valid
         rows, choices = np.nonzero(valid[undecided])
         longer = np.column_stack([prefixes[undecided][rows], choices])
+        own = None if own_limits is None else own_limits[undecided][rows]
         excess = np.full((len(undecided), valid.shape[1]), np.inf)
-        excess[rows, choices] = self.bounds.excess_of_many(longer)
+        excess[rows, choices] = self.bounds.excess_of_many(longer, own)
         fits = excess <= 1.0
         none = ~fits.any(axis=1)
         fits[none, excess[none].argmin(axis=1)] = True

@@ -39,9 +39,18 @@ class ObservationEncoder:
         return self.encode_many(prefixes, np.array([weights])).reshape(-1)
 
     def encode_many(
-        self, prefixes: NDArray[np.integer], weights: NDArray[np.floating]
+        self,
+        prefixes: NDArray[np.integer],
+        weights: NDArray[np.floating],
+        own_limits: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float32]:
-        """Observations (n, `size`) of n prefixes of one length, (n, length), with weights (n, 3)."""
+        """Observations (n, `size`) of n prefixes of one length.
+
+        Args:
+            prefixes: (n, length).
+            weights: (n, 3).
+            own_limits: (n, 2), see `CostBounds.features`.
+        """
         count, made = prefixes.shape
         observations = np.zeros((count, self.size), dtype=np.float32)
         rows = np.arange(count)
@@ -49,6 +58,8 @@ class ObservationEncoder:
             observations[rows, offset + column] = 1.0
         if made < len(self._offsets) - 1:
             observations[:, self._position_at + made] = 1.0
-        observations[:, self._costs_at : self._weights_at] = self._bounds.features(prefixes)
+        observations[:, self._costs_at : self._weights_at] = self._bounds.features(
+            prefixes, own_limits
+        )
         observations[:, self._weights_at :] = np.clip(weights, 0.0, 1.0)
         return observations

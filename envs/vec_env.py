@@ -72,6 +72,8 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
         num_envs: architectures a batch.
         preference: gives the preference weights to show to the agent, (3,) for all or (num_envs, 3); they may change
             between episodes.
+        own_limits: gives each episode's own limits, (num_envs, `OWN_LIMITS`), infinite where there is none; they may
+            change between episodes. The masks keep them as they keep hard limits.
         mask_filter: further restriction of the masks.
         reward_rule: the batch's evaluations → what the agent sees as their rewards, same order.
     """
@@ -83,6 +85,7 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
         num_envs: int,
         *,
         preference: Callable[[], Sequence[float] | NDArray[np.float64]] = lambda: DEFAULT_WEIGHTS,
+        own_limits: Callable[[], NDArray[np.float64] | None] = lambda: None,
         mask_filter: MaskFilter | None = None,
         reward_rule: Callable[[Sequence[S]], NDArray[np.float64]] = raw_rewards,
     ) -> None:
@@ -92,6 +95,7 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
         self.render_mode = None
         self._session = session
         self._preference = preference
+        self._own_limits = own_limits
         self._mask_filter = mask_filter
         self._reward_rule = reward_rule
         self._encoder = ObservationEncoder(bounds)
@@ -103,13 +107,17 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
     def action_masks(self) -> NDArray[np.bool_]:
         """Valid actions of every environment: bool, shape (num_envs, n)."""
         masks = np.zeros((self.num_envs, self._num_actions), dtype=np.bool_)
-        valid = self.space.masks(self._rows())
+        valid = self._valid()
         if self._mask_filter is not None:
             for i in np.flatnonzero(valid.sum(axis=1) > 1):
                 valid[i] = self._mask_filter(self._prefixes[i], valid[i])
                 assert valid[i].any(), f"the mask filter leaves no choice: {self._prefixes[i]}"
         masks[:, : valid.shape[1]] = valid
         return masks
+
+    def _valid(self) -> NDArray[np.bool_]:
+        """(environments, choices of the next decision), before `mask_filter`."""
+        return self.space.masks_within(self._rows(), self._own_limits())
 
     def _rows(self) -> NDArray[np.intp]:
         """The prefixes: (environments, decisions made)."""
@@ -127,7 +135,7 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
     def step_wait(self) -> StepReturn:
         assert self._actions is not None, "step_wait without step_async"
         actions, self._actions = self._actions, None
-        allowed = self.space.masks(self._rows())
+        allowed = self._valid()
         assert allowed[np.arange(self.num_envs), actions].all(), "the agent ignored its mask"
         self._prefixes = [
             (*prefix, int(action)) for prefix, action in zip(self._prefixes, actions, strict=True)
@@ -155,7 +163,7 @@ class ArchitectureVecEnv(VecEnv, Generic[S]):
 
     def _observations(self) -> NDArray[np.float32]:
         weights = np.broadcast_to(np.asarray(self._preference()), (self.num_envs, NUM_WEIGHTS))
-        return self._encoder.encode_many(self._rows(), weights)
+        return self._encoder.encode_many(self._rows(), weights, self._own_limits())
 
     def get_state(self) -> VecEnvState:
         """Where the episodes stand now; give it to `set_state` to go on from there."""

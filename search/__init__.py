@@ -7,7 +7,7 @@ from search.bench_summary import summary_rows as bench_rows
 from search.bench_summary import write_plot as write_bench_plot
 from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
-from search.export_run import export_pick, pick_within
+from search.export_run import export_pick, export_within
 from search.finals import standard_error
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
@@ -57,11 +57,11 @@ __all__ = [
     "compare_runs",
     "dashboard_command",
     "export_pick",
+    "export_within",
     "hypervolume_2d",
     "impossible_limits",
     "make_strategy",
     "pareto_front",
-    "pick_within",
     "picks",
     "read_summary",
     "read_trials",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from search.finals import (
 from search.front_costs import measure_front, within_limits
 from search.pareto import within_costs
 from search.parts import RunParts
+from search.suggested import best_suggestion
 from search.summary import read_summary
 
 _log = logging.getLogger(__name__)
@@ -115,21 +117,43 @@ def export_plain(parts: RunParts, evaluation: Evaluation, directory: Path) -> Pa
     return directory
 
 
-def pick_within(parts: RunParts, limits: LimitsConfig) -> str:
-    """Digest of the most accurate network of the run that holds `limits`, measured where the device is here.
+def export_within(parts: RunParts, limits: LimitsConfig, directory: Path) -> tuple[str, str]:
+    """Export the most accurate network that holds `limits`, measured where the device is here.
 
-    Answered from what the search evaluated: nothing is trained for it.
+    Asked are the networks that the search evaluated, and its policy, where it has one (see `best_suggestion`).
+
+    Returns:
+        (digest, where the network comes from: "archive" or "policy").
 
     Raises:
         LookupError: no network does; the message says what the smallest one takes.
     """
-    summary = read_summary(parts.run_dir)
-    history = parts.ledger.evaluations(summary.session)
+    history = parts.ledger.evaluations(read_summary(parts.run_dir).session)
+    archived = _archived_within(parts, limits, history)
+    better_than = archived.accuracy if archived else parts.accuracy_floor
+    suggested = best_suggestion(parts, limits, history, better_than=better_than)
+    chosen = suggested or archived
+    if chosen is None:
+        known = [e.costs for e in history if e.ok and e.costs]
+        least_ms = min((costs.latency_worst_ms.value for costs in known), default=float("nan"))
+        least_mj = min((costs.energy_worst_mj.value for costs in known), default=float("nan"))
+        raise LookupError(
+            f"no network of this run holds these limits, and its policy knows none; the fastest takes {least_ms:.4g} ms, "
+            f"the thriftiest {least_mj:.4g} mJ"
+        )
+    _export_evaluation(parts, "within the limits", chosen, directory)
+    return chosen.architecture.digest, "policy" if suggested else "archive"
+
+
+def _archived_within(
+    parts: RunParts, limits: LimitsConfig, history: Sequence[Evaluation]
+) -> Evaluation | None:
+    """The most accurate of what the search evaluated that holds `limits`."""
     for candidate in within_costs(history, limits):
         digest = candidate.architecture.digest
         costs = measure_front(parts, [candidate])[digest]
         if within_limits(limits, costs):
-            return digest
+            return candidate
         _log.warning(
             "%s takes %.4g ms and %.4g mJ as %s, more than predicted: the next one is tried",
             digest,
@@ -137,12 +161,7 @@ def pick_within(parts: RunParts, limits: LimitsConfig) -> str:
             costs.energy_mj[-1].value,
             costs.latency_ms[-1].source,
         )
-    known = [e.costs for e in history if e.ok and e.costs]
-    least_ms = min((costs.latency_worst_ms.value for costs in known), default=float("nan"))
-    least_mj = min((costs.energy_worst_mj.value for costs in known), default=float("nan"))
-    raise LookupError(
-        f"no network of this run holds these limits; the fastest takes {least_ms:.4g} ms, the thriftiest {least_mj:.4g} mJ"
-    )
+    return None
 
 
 def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
@@ -164,9 +183,16 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
             f"no network {pick!r} in this run; there are: {', '.join(by_name) or 'no picks'}, and the digests in "
             f"{parts.run_dir / 'trials.parquet'}"
         )
+    _export_evaluation(parts, pick, found, directory)
+    return digest
+
+
+def _export_evaluation(parts: RunParts, pick: str, found: Evaluation, directory: Path) -> None:
+    """Train at the full schedule, if that was not done, and write."""
+    digest = found.architecture.digest
     if parts.dataset is None:
         export_plain(parts, found, directory)
-        return digest
+        return
     measured = measure_front(parts, [found])
     if not within_limits(parts.limits, measured[digest]):
         source = measured[digest].latency_ms[-1].source
@@ -174,9 +200,8 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
     trained = train_finals(parts, [found])[digest]
     if isinstance(trained, ChildResult):
         raise LookupError(f"{digest} cannot be exported: {failure_text(trained)}")
-    after_test = digest not in by_name.values()
+    picked = {each.digest for each in read_summary(parts.run_dir).picks}
     final = make_final(
-        parts, pick, found, {digest: trained}, measured, picked_after_test=after_test
+        parts, pick, found, {digest: trained}, measured, picked_after_test=digest not in picked
     )
     export_final(parts, final, directory)
-    return digest

@@ -21,6 +21,7 @@ from search.parts import Phase, RunParts, SessionStarted
 from search.recalibration import recalibrated
 from search.results import summarise, write_report_files, write_tables
 from search.run_clock import RunClock
+from search.sessions import checkpoint_dir, open_session
 from search.strategies import StrategyConfig, make_strategy
 from search.summary import RunSummary
 
@@ -60,7 +61,7 @@ def run_search(parts: RunParts) -> RunSummary:
 def _start_workers(parts: RunParts, clock: RunClock) -> None:
     """Before the search, unless the ledger holds all of it already."""
     configs = (parts.search.strategy, *parts.search.controls)
-    if any(_open_session(parts, config).unpaid > 0 for config in configs):
+    if any(open_session(parts, config).unpaid > 0 for config in configs):
         parts.on_phase(Phase("starting workers"))
         with clock.phase("start"):
             parts.evaluator.warm_up()
@@ -70,7 +71,7 @@ def _search_with(
     parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
 ) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
-    session = _open_session(parts, config)
+    session = open_session(parts, config)
     logged = session.logged
     parts.on_phase(SessionStarted(session.name, session.budget, logged))
 
@@ -87,7 +88,7 @@ def _search_with(
         bounds=parts.bounds,
         seed=parts.seed,
         objective=parts.objective,
-        checkpoint_dir=parts.run_dir / "checkpoints" / session.name,
+        checkpoint_dir=checkpoint_dir(parts, session),
     )
     started = time.monotonic()
     with recalibrated(parts, session):
@@ -95,23 +96,6 @@ def _search_with(
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session, strategy.learnt(session)
-
-
-def _open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:
-    """The ledger's session of one strategy of this run."""
-    return parts.ledger.session(
-        parts.name,
-        config.name,
-        parts.seed,
-        budget=parts.search.budget,
-        space=parts.space,
-        evaluator=parts.evaluator,
-        costing=parts.costing,
-        objective=parts.objective,
-        limits=parts.limits,
-        fidelity=parts.schedule.search,
-        training_seed=parts.training_seed,
-    )
 
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:

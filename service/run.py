@@ -20,7 +20,7 @@ from search import (
     SearchPaused,
     SessionStarted,
     export_pick,
-    pick_within,
+    export_within,
     read_summary,
     run_search,
 )
@@ -109,10 +109,11 @@ def carry_out(
 
 def export_from_run(
     run: Path, pick: str, to: Path, limits: LimitsConfig | None = None
-) -> tuple[Path, str]:
-    """Export `pick` (a name or a digest) of a finished run; (folder written, digest).
+) -> tuple[str, str]:
+    """Export `pick` (a name or a digest) of a finished run to the folder `to`; (digest, where it comes from).
 
-    With `limits`, the run's most accurate network that holds them is exported instead.
+    With `limits`, the most accurate network that holds them is exported instead; it comes from the run's "archive" of
+    evaluated networks or from its "policy".
 
     Raises:
         NotFoundError: no such run or pick.
@@ -127,8 +128,9 @@ def export_from_run(
         frozen = freeze(problem, file.frozen)
         with open_parts(folder, problem, file.seed, frozen) as parts:
             try:
-                chosen = pick if limits is None else pick_within(parts, limits)
-                return to, export_pick(parts, chosen, to)
+                if limits is not None:
+                    return export_within(parts, limits, to)
+                return export_pick(parts, pick, to), "archive"
             except LookupError as error:
                 raise NotFoundError(str(error.args[0])) from None
 

@@ -73,6 +73,12 @@ class PPOConfig(ModelBasedConfig):
         le=1,
         description="share of imagined architectures decided for random preferences, not the objective's",
     )
+    sampled_limits: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of those that are decided for accuracy alone under a random limit instead, where there is a cost model",
+    )
     keep_schedule: KeepScheduleConfig | None = Field(
         None, description="absent: all keep ratios are allowed from the start"
     )

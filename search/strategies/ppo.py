@@ -13,26 +13,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 
 from archspace import Choices
-from envs import ArchitectureVecEnv, CostBounds, ObservationEncoder
+from envs import ArchitectureVecEnv, CostBounds
 from evaluation import Evaluation, LedgerSession
 from search.analysis import Belief, Learnt, Ranking
 from search.strategies.agent import AgentCheckpoints, make_agent, without_known
 from search.strategies.checkpoint_store import Checkpoint
-from search.strategies.imagination import Imagination, Imagined, standardised
+from search.strategies.imagination import (
+    ACCURACY_ALONE,
+    Imagination,
+    Imagined,
+    limits_from_json,
+    limits_to_json,
+    standardised,
+)
 from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.model_based_config import PPOConfig
+from search.strategies.policy_walk import policy_samples, policy_steps
 from search.strategies.ppo_checkpoint import capture, restore
 from search.strategies.preference import preference_weights
+from search.strategies.ranked_search import scored_children
 from search.strategies.reward_scaling import RewardScaler
 from search.strategies.surrogate_search import SurrogateSearch
 from search.surrogates import Hyperparameters
@@ -40,6 +48,16 @@ from search.surrogates import Hyperparameters
 _log = logging.getLogger(__name__)
 
 _BELIEVED = 64
+_SUGGESTED = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An architecture that nobody trained: the accuracy that the surrogate expects, and one standard deviation below."""
+
+    choices: Choices
+    expected: float
+    careful: float
 
 
 class PPOSearch(SurrogateSearch):
@@ -79,12 +97,13 @@ class PPOSearch(SurrogateSearch):
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
         config = self._config
-        self._imagination = Imagination(config, session, self.surrogate, self.rng)
+        self._imagination = Imagination(config, self.bounds, session, self.surrogate, self.rng)
         self._env: ArchitectureVecEnv[Imagined] = ArchitectureVecEnv(
             self._imagination,
             self.bounds,
             config.imagined_envs,
             preference=lambda: self._imagination.weights,
+            own_limits=lambda: self._imagination.limits,
             mask_filter=self._allowed,
             reward_rule=standardised,
         )
@@ -138,31 +157,53 @@ class PPOSearch(SurrogateSearch):
 
     def learnt(self, session: LedgerSession) -> Learnt:
         """With the policy's beliefs for the objective's weights, over 64 sampled networks."""
-        encoder, rng = ObservationEncoder(self.bounds), np.random.default_rng(self.seed)
         weights = preference_weights(session.objective, len(session.history))
-        prefixes: list[Choices] = [()] * _BELIEVED
+        rng = np.random.default_rng(self.seed)
+        steps = policy_steps(self._model, self.bounds, weights, _BELIEVED, rng)
         beliefs = []
-        for decision in self.space.decisions:
-            observations = np.stack([encoder.encode(prefix, weights) for prefix in prefixes])
-            masks = np.zeros((_BELIEVED, int(self._env.action_space.n)), dtype=np.bool_)  # type: ignore[attr-defined]
-            for row, prefix in zip(masks, prefixes, strict=True):
-                row[: len(decision.choices)] = self.space.mask(prefix)
-            with torch.no_grad():
-                policy = self._model.policy.get_distribution(
-                    torch.from_numpy(observations), action_masks=masks
-                )
-            probabilities = policy.distribution.probs.double().numpy()
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-            prefixes = [
-                (*prefix, int(rng.choice(len(row), p=row)))
-                for prefix, row in zip(prefixes, probabilities, strict=True)
-            ]
-            open_ones = masks.sum(axis=1) > 1
-            if open_ones.any():
-                means = probabilities[open_ones].mean(axis=0).tolist()
+        for decision, step in zip(self.space.decisions, steps, strict=True):
+            undecided = step.masks.sum(axis=1) > 1
+            if undecided.any():
+                means = step.probabilities[undecided].mean(axis=0).tolist()
                 names = map(str, decision.choices)
-                beliefs.append(Belief(decision.name, dict(zip(names, means, strict=False))))
+                beliefs.append(Belief(decision.name, dict(zip(names, means, strict=True))))
         return replace(super().learnt(session), beliefs=tuple(beliefs))
+
+    def suggest(
+        self,
+        session: LedgerSession,
+        children: Sequence[Evaluation],
+        own_limits: tuple[float, float],
+    ) -> list[Suggestion]:
+        """After a search: what the policy of the last checkpoint builds for accuracy alone within limits.
+
+        Args:
+            session: the search's own, nothing proposed yet; its checkpoint is looked for.
+            children: all that was evaluated; the surrogate learns from them.
+            own_limits: on latency in ms and energy in mJ, infinite where there is none.
+
+        Returns:
+            The most promising first, none of them evaluated before; () where the surrogate does not validate.
+        """
+        with self._state.inside():
+            self.begin(session)
+            self._fit(scored_children(children))
+            if not self._validates:
+                return []
+            for child in children:
+                self.known.add(child.architecture.choices)
+            rng = np.random.default_rng(self.seed)
+            samples = policy_samples(
+                self._model, self.bounds, ACCURACY_ALONE, _SUGGESTED, rng, own_limits=own_limits
+            )
+            new = [choices for choices in samples if choices not in self.known]
+            if not new:
+                return []
+            posterior = self.surrogate.predict(new)
+        expected = self.surrogate.accuracies(posterior.mean)
+        careful = self.surrogate.accuracies(posterior.mean - posterior.std)
+        order = np.argsort(-careful, kind="stable")
+        return [Suggestion(new[i], float(expected[i]), float(careful[i])) for i in order]
 
     def _scheduled(self, choices: Choices) -> bool:
         """Whether the keep schedule allows these now."""
@@ -199,6 +240,7 @@ class PPOSearch(SurrogateSearch):
         own = {
             "rng": self.rng.bit_generator.state,
             "weights": self._imagination.weights.tolist(),
+            "limits": limits_to_json(self._imagination.limits),
             "rankings": [astuple(ranking) for ranking in self.rankings],
             "known": sorted(list(choices) for choices in self.known),
             "learnt_at": self.surrogate.learner.learnt_at,
@@ -209,6 +251,7 @@ class PPOSearch(SurrogateSearch):
     def _restore(self, state: Mapping[str, Any], session: LedgerSession) -> None:
         self.rng.bit_generator.state = state["rng"]
         self._imagination.weights = np.array(state["weights"])
+        self._imagination.limits = limits_from_json(state["limits"])
         for evaluation in session.history:
             self.remember(evaluation.architecture.choices)
         self.known.update(tuple(choices) for choices in state["known"])

@@ -38,17 +38,25 @@ class SurrogateSearch(RankedSearch):
         return Learnt(rankings=tuple(self.rankings))
 
     def go_on(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
+        self._fit(children)
+        if self._validates:
+            super().go_on(session, children)
+        else:
+            self.without_surrogate(session, children)
+
+    def _fit(self, children: Sequence[Evaluation]) -> None:
+        """Learn from `children`, failed ones included, each architecture once, and note how well that ranks them."""
         lowest = min((child.accuracy for child in children if child.ok), default=0.0)
         self.surrogate.fit(
             [child.architecture.choices for child in children],
             [child.accuracy if child.ok else lowest for child in children],
         )
-        correlation = self.surrogate.rank_correlation()
-        self.rankings.append(Ranking(len(children), correlation))
-        if self.surrogate.ready and correlation >= self._least_correlation:
-            super().go_on(session, children)
-        else:
-            self.without_surrogate(session, children)
+        self.rankings.append(Ranking(len(children), self.surrogate.rank_correlation()))
+
+    @property
+    def _validates(self) -> bool:
+        """Whether the surrogate, as fitted last, is good enough to be used."""
+        return self.surrogate.ready and self.rankings[-1].correlation >= self._least_correlation
 
     def without_surrogate(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
         """One batch while the surrogate does not validate: candidates in random order."""

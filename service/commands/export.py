@@ -37,11 +37,12 @@ def run_export(
         )
         pick = "within the limits"
     pick = pick or "best"
-    written, final = export_from_run(run, pick, to, limits)
+    digest, source = export_from_run(run, pick, to, limits)
     if as_json:
-        print_json({"directory": str(written), "pick": pick, "digest": final})
+        print_json({"directory": str(to), "pick": pick, "digest": digest, "from": source})
         return
-    print_lines(f"wrote {written} ({pick}, {final})", f"check it: netlathe verify {written}")
+    known = "which the search evaluated" if source == "archive" else "which its policy suggested"
+    print_lines(f"wrote {to} ({pick}: {digest}, {known})", f"check it: netlathe verify {to}")
 
 
 def run_verify(directory: Path, *, as_json: bool) -> None:

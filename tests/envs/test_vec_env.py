@@ -14,7 +14,7 @@ import envs
 from archspace import Choices
 from envs import ArchitectureEnv, ArchitectureVecEnv, VecEnvState
 from evaluation import BudgetExhausted, Evaluation
-from tests.search.strategy_toys import toy_bounds, toy_space
+from tests.search.strategy_toys import ToyCostModel, toy_bounds, toy_space
 
 SPACE = toy_space()
 BOUNDS = toy_bounds(SPACE, latency_ms=0.15)
@@ -165,3 +165,24 @@ def test_the_public_face_is_complete_and_sorted() -> None:
         assert getattr(envs, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(envs, "no_such" + "_name")
+
+
+def test_episodes_keep_limits_of_their_own() -> None:
+    bounds = toy_bounds(SPACE)
+    costs = ToyCostModel()
+    own = np.array([[0.15, np.inf], [np.inf, 0.1], [np.inf, np.inf], [1e-9, np.inf]])
+    recorder = Recorder()
+    env = ArchitectureVecEnv(recorder, bounds, 4, own_limits=lambda: own)
+    rng = np.random.default_rng(0)
+    first = env.reset()
+    unlimited = ArchitectureVecEnv(recorder, bounds, 4).reset()
+    np.testing.assert_array_equal(first[2], unlimited[2])
+    assert (first[:2] != unlimited[:2]).any(axis=1).all(), "the agent is shown its limit"
+    for _ in range(20 * LENGTH):
+        env.step(random_actions(env, rng))
+    assert len(recorder.batches) == 20
+    for fast, thrifty, _, least in recorder.batches:
+        assert costs.predict([SPACE.resolve(fast)])[0].latency_ms[-1].value <= 0.15
+        assert costs.predict([SPACE.resolve(thrifty)])[0].energy_mj[-1].value <= 0.1
+        assert least == SPACE.cheapest(costs.block_latency_ms), "nothing fits: the cheapest stays"
+    assert len({free for _, _, free, _ in recorder.batches}) > 10

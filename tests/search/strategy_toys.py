@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from archspace import Block, Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
 from child_models import count_macs
@@ -159,22 +160,32 @@ def toy_session(
     latency_weight: float = 0.0,
 ) -> LedgerSession:
     """A real session over a real SQLite file; opening the same file again replays it."""
+    ledger, settings = toy_ledger_settings(
+        path, bounds, evaluator=evaluator, latency_weight=latency_weight
+    )
+    return ledger.session("toy", strategy, seed, budget=budget, fidelity=FIDELITY, **settings)
+
+
+def toy_ledger_settings(
+    path: Path,
+    bounds: CostBounds,
+    *,
+    evaluator: Evaluator | None = None,
+    latency_weight: float = 0.0,
+) -> tuple[Ledger, dict[str, Any]]:
+    """A ledger over the file, and what its sessions are opened with."""
     objective = make_objective(
         MinMaxConfig(accuracy_weight=1.0, latency_weight=latency_weight, energy_weight=0.0),
         ObjectiveBounds(
             latency_min_ms=OVERHEAD_MS, latency_max_ms=1.0, energy_min_mj=0.1, energy_max_mj=1.0
         ),
     )
-    return Ledger(f"sqlite:///{path}").session(
-        "toy",
-        strategy,
-        seed,
-        budget=budget,
-        space=bounds.space,
-        evaluator=evaluator or ToyEvaluator(),
-        costing=ModelCosting(ToyCostModel()),
-        objective=objective,
-        limits=bounds.limits,
-        fidelity=FIDELITY,
-        training_seed=0,
-    )
+    settings = {
+        "space": bounds.space,
+        "evaluator": evaluator or ToyEvaluator(),
+        "costing": ModelCosting(ToyCostModel()),
+        "objective": objective,
+        "limits": bounds.limits,
+        "training_seed": 0,
+    }
+    return Ledger(f"sqlite:///{path}"), settings
