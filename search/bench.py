@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,8 +210,16 @@ class SearchBench:
     def _rows(self) -> dict[tuple[int, ...], int]:
         return {tuple(row): i for i, row in enumerate(self.table.choices.tolist())}
 
-    def run(self, strategy: str, seed: int) -> Iterator[SearchRecord]:
-        """One searcher; a record a budget, the smallest first."""
+    def run(
+        self, strategy: str, seed: int, changes: Mapping[str, Any] | None = None
+    ) -> Iterator[SearchRecord]:
+        """One searcher; a record a budget, the smallest first.
+
+        Args:
+            strategy: one of `BENCH_STRATEGIES`.
+            seed: of the searcher.
+            changes: settings of its config that differ from the bench's.
+        """
         largest = max(self.budgets)
         bounds = CostBounds(self.space, None, LimitsConfig())
         costly = self.goal != "accuracy"
@@ -237,8 +245,9 @@ class SearchBench:
                 training_seed=0,
                 prediction=self._prediction(seed),
             )
+            config = bench_config(strategy, self.batch_size, front=self.goal == "pareto")
             searcher = make_strategy(
-                bench_config(strategy, self.batch_size, front=self.goal == "pareto"),
+                type(config).model_validate({**config.model_dump(), **(changes or {})}),
                 space=self.space,
                 bounds=bounds,
                 seed=seed,

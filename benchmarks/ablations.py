@@ -1,0 +1,135 @@
+"""What each part of `ppo` is worth: the searcher without it, on a table of measured results.
+
+    python benchmarks/ablations.py TABLE --objective pareto --accuracy COLUMN --latency COLUMN --energy COLUMN --seeds 12
+
+Prints, a variant a line, regret (for `pareto`: hypervolume share) after each budget, mean ± standard deviation over
+seeds, and the paired difference to `ppo` with its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, get_args
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from archspace import NasBench201Space, SearchSpace
+from latency_models import ChoiceTable
+from search import Goal, SearchBench
+from search.surrogates import AccuracySurrogate, ArchitectureFeatures
+
+Floats = NDArray[np.float64]
+
+
+class OneHotFeatures(ArchitectureFeatures):
+    """The decisions as they are written down, nothing of the graph."""
+
+    def __call__(self, choices: Any) -> dict[str, Floats]:
+        return {"literal": super().__call__(choices)["literal"]}
+
+
+class OneHotSurrogate(AccuracySurrogate):
+    """Knows no graph."""
+
+    def __init__(self, space: SearchSpace, *args: Any, **kwargs: Any) -> None:
+        super().__init__(space, *args, **kwargs)
+        self.features = OneHotFeatures(space, literal=True)
+
+
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
+    # name: (strategy, what differs from its settings in the bench, with graph features)
+    "ppo": ("ppo", {}, True),
+    "without the policy": ("surrogate", {}, True),
+    "without the surrogate": ("ppo", {"least_correlation": 1.0}, True),
+    "plain PPO": ("ppo-plain", {}, True),
+    "without the gate": ("ppo", {"least_correlation": -1.0}, True),
+    "one preference": ("ppo", {"sampled_preferences": 0.0}, True),
+    "the policy's samples alone": ("ppo", {"random_candidates": 1, "mutants": 0}, True),
+    "no mutants": ("ppo", {"mutants": 0}, True),
+    "no random candidates": ("ppo", {"random_candidates": 1}, True),
+    "half the optimism": ("ppo", {"optimism": 1.0}, True),
+    "entropy 0.03": ("ppo", {"entropy": 0.03}, True),
+    "without graph features": ("ppo", {}, False),
+}
+
+
+def run(options: argparse.Namespace, variant: str, seed: int) -> list[float]:
+    """Regret, or hypervolume share, after each budget."""
+    torch.set_num_threads(1)
+    bench = _bench(options)
+    strategy, changes, with_graph = VARIANTS[variant]
+    surrogate: Callable[..., AccuracySurrogate] = (
+        AccuracySurrogate if with_graph else OneHotSurrogate
+    )
+    with mock.patch("search.strategies.surrogate_search.AccuracySurrogate", surrogate):
+        records = list(bench.run(strategy, seed, changes))
+    if bench.goal == "pareto":
+        return [record.hypervolume or 0.0 for record in records]
+    return [record.regret for record in records]
+
+
+def _bench(options: argparse.Namespace) -> SearchBench:
+    space = NasBench201Space()
+    columns = [options.accuracy, *filter(None, (options.latency, options.energy))]
+    bench = SearchBench(
+        space=space,
+        table=ChoiceTable.read(options.table, space, columns),
+        accuracy=options.accuracy,
+        latency=options.latency,
+        energy=options.energy,
+        report=(),
+        goal=options.objective,
+        budgets=tuple(options.budgets),
+        batch_size=options.batch,
+    )
+    bench.check()
+    return bench
+
+
+def line(variant: str, found: Floats, reference: Floats) -> str:
+    """Of (seeds, budgets) values."""
+    cells = [f"{variant:26}"]
+    for own, ppo in zip(found.T, reference.T, strict=True):
+        half = stats.t.ppf(0.975, len(own) - 1) * (own - ppo).std(ddof=1) / len(own) ** 0.5
+        difference = f"{(own - ppo).mean():+.4f} ± {half:.4f}" if variant != "ppo" else ""
+        cells.append(f"{own.mean():.4f} ± {own.std(ddof=1):.4f} ({difference:17})")
+    return " | ".join(cells)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--objective", choices=get_args(Goal), default="pareto")
+    parser.add_argument("--accuracy", required=True)
+    parser.add_argument("--latency")
+    parser.add_argument("--energy")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--seeds", type=int, default=12, help="2 or more")
+    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(arguments)
+    _bench(options)  # wrong input is told here, not by a worker
+    what = "hypervolume share" if options.objective == "pareto" else "regret"
+    print(f"{what} after {options.budgets} (paired difference to ppo, 95 % interval)")
+    names = list(dict.fromkeys(["ppo", *options.variants]))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, context) as pool:
+        jobs = {n: [pool.submit(run, options, n, s) for s in range(options.seeds)] for n in names}
+        reference = np.array([job.result() for job in jobs["ppo"]])
+        for name in names:
+            found = np.array([job.result() for job in jobs[name]])
+            print(line(name, found, reference), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
