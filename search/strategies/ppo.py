@@ -110,6 +110,7 @@ class PPOSearch(SurrogateSearch):
         episodes = config.imagined_steps / (config.imagined_envs * len(self.space.decisions))
         self._model = self._make_model(self._env, max(1, round(episodes)), config.minibatch)
         checkpoint = self._checkpoints.start(session)
+        self._has_learnt = checkpoint is not None
         if checkpoint is not None:
             restore(checkpoint, self._model, self._env)
             self._restore(checkpoint.state["search"], session)
@@ -183,12 +184,13 @@ class PPOSearch(SurrogateSearch):
             own_limits: on latency in ms and energy in mJ, infinite where there is none.
 
         Returns:
-            The most promising first, none of them evaluated before; () where the surrogate does not validate.
+            The most promising first, none of them evaluated before; none where there is no checkpoint, or where the
+            surrogate does not validate.
         """
         with self._state.inside():
             self.begin(session)
             self._fit(scored_children(children))
-            if not self._validates:
+            if not (self._has_learnt and self._validates):
                 return []
             for child in children:
                 self.known.add(child.architecture.choices)

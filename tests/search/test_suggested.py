@@ -148,3 +148,8 @@ def test_failed_suggestions_are_no_answer(
 def test_searches_without_a_policy_suggest_nothing(run_dir: Path) -> None:
     parts = _parts(run_dir, ToyEvaluator(), RandomConfig())
     assert best_suggestion(parts, LIMITS, _history(run_dir), better_than=0.0) is None
+
+
+def test_without_a_checkpoint_there_is_no_policy_to_ask(run_dir: Path, tmp_path: Path) -> None:
+    session = toy_session(run_dir / "ledger.db", BOUNDS, budget=BUDGET, strategy="ppo")
+    assert _strategy(tmp_path, BOUNDS).suggest(session, _history(run_dir), (0.2, np.inf)) == []
