@@ -137,12 +137,12 @@ def candidates(run: Path) -> list[Candidate]:
     return list(found.values())
 
 
-def upscaled_shapes(work: Path, size: int) -> Path:
-    """The default shapes, drawn at 32×32 and scaled to `size`×`size` (bilinear), as an archive in `work`."""
+def upscaled_shapes(work: Path, size: int, shapes: ShapesConfig | None = None) -> Path:
+    """Shapes (the default ones), drawn at 32×32 and scaled to `size`×`size` (bilinear), as an archive in `work`."""
     path = work / f"shapes-{size}.npz"
     if path.is_file():
         return path
-    drawn = load_data(ShapesConfig())
+    drawn = load_data(shapes or ShapesConfig())
     arrays: dict[str, NDArray[np.generic]] = {"class_names": np.array(drawn.class_names)}
     for name, split in (("train", drawn.train), ("val", drawn.validation), ("test", drawn.test)):
         arrays[f"x_{name}"] = np.stack([_scaled(image, size) for image in split.images])

@@ -1,0 +1,25 @@
+"""The scripts of `benchmarks/` are no package: tests import them by name."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+NAMES = (
+    "headline",
+    "headline_choice",
+    "headline_records",
+    "headline_report",
+    "headline_timing",
+    "mobilenet",
+)
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Iterator[dict[str, ModuleType]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield {name: importlib.import_module(name) for name in NAMES}

@@ -1,0 +1,308 @@
+"""The headline comparison: the rule, what is kept, what is timed, and the verdict."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archspace import Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
+from child_models import NpzConfig, ShapesConfig, count_params, load_data
+from latency_models import Device
+
+NUM_VALIDATION = 1500
+
+
+@pytest.fixture
+def choice(scripts: dict[str, ModuleType]) -> Any:
+    return scripts["headline_choice"]
+
+
+@pytest.fixture
+def records(scripts: dict[str, ModuleType]) -> Any:
+    return scripts["headline_records"]
+
+
+def space(early_exits: bool = False) -> StagedSpace:
+    config = StagedSpaceConfig(
+        stem_stride=2,
+        stages=(StageConfig(channels=24, layers=2), StageConfig(channels=48, layers=2, stride=2)),
+        operations=("dwconv_k3",),
+        early_exits=early_exits,
+    )
+    return StagedSpace(config, input_shape=Shape(3, 32, 32), num_classes=15)
+
+
+def network(keep: float) -> Network:
+    """All layers depthwise with skips off and this share of the channels."""
+    found = space()
+    wanted = {"op": "dwconv_k3", "skip": False, "keep": keep}
+    return found.resolve(
+        [d.choices.index(wanted[d.name.rpartition(".")[2]]) for d in found.decisions]
+    )
+
+
+def trained(records: Any, name: str, accuracy: float, *, seed: int = 0, **other: Any) -> Any:
+    fields = {
+        "digest": "0" * 16,
+        "num_params": 9000,
+        "macs": 250_000,
+        "validation_accuracy": accuracy,
+        "test_accuracy": accuracy,
+        "exit_validation_accuracy": accuracy,
+        "exit_test_accuracy": accuracy - 0.01,
+        "exit_shares": (1.0,),
+        "train_seconds": 1.0,
+    }
+    return records.Trained(name=name, seed=seed, **(fields | other))
+
+
+class Scripted:
+    """Trains nothing: validation accuracies by candidate, then by name; on the test all is the other way round."""
+
+    def __init__(self, records: Any, accuracies: Mapping[str, Mapping[str, float]]) -> None:
+        self._records, self._accuracies = records, accuracies
+        self.asked: list[str] = []
+
+    def __call__(self, networks: Sequence[tuple[str, Network]], seed: int) -> list[Any]:
+        digest = networks[0][1].digest
+        self.asked.append(digest)
+        values = self._accuracies[digest]
+        return [
+            trained(self._records, name, values[name], seed=seed, test_accuracy=1 - values[name])
+            for name, _ in networks
+        ]
+
+
+def candidates(choice: Any) -> list[Any]:
+    """Slowest first, so that the rule must sort."""
+    keeps = {"best": (1.0, 0.3), "knee": (0.75, 0.2), "fastest": (0.5, 0.1)}
+    return [
+        choice.Candidate(pick=pick, network=network(keep), latency_ms=ms)
+        for pick, (keep, ms) in keeps.items()
+    ]
+
+
+def outcome(found: float, compact: float) -> dict[str, float]:
+    return {"found": found, "v3-small": 0.5, "compact": compact, "short": 0.6}
+
+
+def chosen(choice: Any, records: Any, values: Mapping[str, dict[str, float]]) -> tuple[Any, int]:
+    """The choice, and how many candidates were trained for it."""
+    asked = candidates(choice)
+    train = Scripted(records, {c.network.digest: values[c.pick] for c in asked})
+    taken = choice.choose(asked, train, seed=3, num_validation=NUM_VALIDATION)
+    return taken, len(train.asked)
+
+
+def test_fastest_that_leads_is_taken(choice: Any, records: Any) -> None:
+    values = {
+        "fastest": outcome(0.80, 0.90),
+        "knee": outcome(0.95, 0.92),
+        "best": outcome(0.99, 0.90),
+    }
+    taken, num_trained = chosen(choice, records, values)
+    assert (taken.candidate.pick, taken.passed, num_trained) == ("knee", True, 2)
+    wanted = count_params(taken.candidate.network)
+    assert [name for name, _ in taken.peers] == ["v3-small", "compact", "short"]
+    for _, peer in taken.peers:
+        assert count_params(peer) == pytest.approx(wanted, rel=0.05)
+
+
+def test_less_than_a_standard_error_is_not_enough(choice: Any, records: Any) -> None:
+    error = math.sqrt((0.9 * 0.1 + 0.905 * 0.095) / NUM_VALIDATION)  # 1.09 points
+    assert 0.005 < error < 0.02
+    values = {
+        "fastest": outcome(0.905, 0.90),
+        "knee": outcome(0.90, 0.92),
+        "best": outcome(0.93, 0.90),
+    }
+    assert chosen(choice, records, values)[0].candidate.pick == "best"
+
+
+def test_least_shortfall_where_none_leads(choice: Any, records: Any) -> None:
+    values = {
+        "fastest": outcome(0.80, 0.90),
+        "knee": outcome(0.91, 0.92),
+        "best": outcome(0.93, 0.99),
+    }
+    taken, num_trained = chosen(choice, records, values)
+    assert (taken.candidate.pick, taken.passed, num_trained) == ("knee", False, 3)
+
+
+def test_lines_come_back_and_hold_no_half_records(records: Any, tmp_path: Path) -> None:
+    path = tmp_path / "trainings.jsonl"
+    first, second = (trained(records, "found", 0.9, seed=seed) for seed in (0, 1))
+    lines = records.Lines(path, records.Trained)
+    lines.add([first])
+    lines.add([second])
+    assert records.Lines(path, records.Trained).records == [first, second]
+    path.write_text(path.read_text() + '{"name": "found"}\n')
+    with pytest.raises(SystemExit, match="expected records of this benchmark"):
+        records.Lines(path, records.Trained)
+
+
+def test_a_folder_has_one_plan(records: Any, tmp_path: Path) -> None:
+    plan = records.Plan(size=32, searches=None, config={"name": "a"})
+    records.keep_plan(tmp_path / "plan.json", plan)
+    records.keep_plan(tmp_path / "plan.json", plan)
+    with pytest.raises(SystemExit, match="use another --work"):
+        records.keep_plan(tmp_path / "plan.json", plan.model_copy(update={"size": 96}))
+
+
+def test_trainer_trains_once_and_as_the_search_does(
+    choice: Any, records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from child_models import TrainingConfig, train_child
+    from evaluation import Fidelity, TrainingEvaluator, child_seed
+
+    monkeypatch.setattr(choice, "RayEvaluator", TrainingEvaluator)
+    monkeypatch.setattr(choice, "EvaluatorConfig", lambda: None)
+    data = load_data(ShapesConfig(num_train=60, num_validation=30, num_test=45))
+    fidelity = Fidelity(name="final", epochs=2, cost=0.0)
+    lines = records.Lines(tmp_path / "trainings.jsonl", records.Trained)
+    trainer = choice.Trainer(data, TrainingConfig(), fidelity, lines)
+    found = network(0.5)
+    (once,) = trainer([("found", found)], 4)
+    twice = trainer([("found", found), ("compact", network(0.75))], 4)
+    assert twice[0] is once
+    assert [(line.name, line.seed) for line in lines.records] == [("found", 4), ("compact", 4)]
+    assert (once.digest, once.num_params) == (found.digest, count_params(found))
+    expected = train_child(
+        found,
+        data,
+        TrainingConfig(),
+        epochs=2,
+        seed=child_seed(0, found.digest, fidelity, 4),
+    )
+    assert once.validation_accuracy == expected.exit_choice.accuracy_no_exit
+
+
+def test_latencies_side_by_side(scripts: dict[str, ModuleType]) -> None:
+    exits = space(early_exits=True)
+    found = next(
+        candidate
+        for seed in range(100)
+        if (candidate := exits.resolve(exits.sample(np.random.default_rng(seed)))).exits
+    )
+    large = scripts["mobilenet"].scaled_to(
+        scripts["mobilenet"].peers(32)[0],
+        400_000,
+        input_shape=Shape(3, 32, 32),
+        num_classes=15,
+    )
+    timings = scripts["headline_timing"].time_beside(
+        found, [1.0, 0.0], [("large", large)], Device.here(), sessions=2, rounds=3
+    )
+    own, other = timings.timed
+    assert (own.name, own.ratio, own.low, own.high) == ("found", 1.0, 1.0, 1.0)
+    assert other.ratio > 2
+    assert other.ratio == pytest.approx(other.latency_ms / own.latency_ms)
+    assert 0 < timings.exit_latency_ms < own.latency_ms  # all leave at the exit
+
+
+def test_interval_of_a_ratio(scripts: dict[str, ModuleType]) -> None:
+    ratios = np.log([1.1, 1.2, 1.3])
+    timed = scripts["headline_timing"].compared("peer", ratios + np.log(0.05), np.log([0.05] * 3))
+    middle, half = ratios.mean(), 4.303 * ratios.std(ddof=1) / math.sqrt(3)
+    assert timed.latency_ms == pytest.approx(0.05 * math.exp(middle))
+    assert (timed.low, timed.ratio, timed.high) == pytest.approx(
+        tuple(np.exp([middle - half, middle, middle + half])), rel=1e-3
+    )
+
+
+def finished(records: Any, seed: int, ratio: float, found: float, peer: float) -> Any:
+    def timed(name: str, value: float) -> Any:
+        fields = {"ratio": value, "low": value, "high": value}
+        return records.Timed(name=name, latency_ms=0.05 * value, **fields)
+
+    return records.SeedRecord(
+        seed=seed,
+        search=0,
+        pick="knee",
+        passed=True,
+        networks=(trained(records, "found", found), trained(records, "compact", peer)),
+        timed=(timed("found", 1.0), timed("compact", ratio)),
+        exit_latency_ms=0.04,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "peer", "faster", "accurate", "words"),
+    [
+        ((1.2, 1.3), 0.93, True, True, "reached against all"),
+        ((1.1, 1.2), 0.93, False, True, "missed against compact"),
+        ((1.2, 1.3), 0.97, True, False, "missed against compact"),
+    ],
+)
+def test_verdict(
+    scripts: dict[str, ModuleType],
+    records: Any,
+    capsys: pytest.CaptureFixture[str],
+    ratios: tuple[float, float],
+    peer: float,
+    faster: bool,
+    accurate: bool,
+    words: str,
+) -> None:
+    report = scripts["headline_report"]
+    done = [
+        finished(records, 0, ratios[0], 0.96, peer),
+        finished(records, 1, ratios[1], 0.94, peer),
+    ]
+    (verdict,) = report.verdicts(done)
+    assert (verdict.is_faster, verdict.is_as_accurate) == (faster, accurate)
+    # leads 0.96 - peer and 0.94 - peer: standard error 0.01, and t is 12.706 with one degree of freedom
+    low, high = verdict.lead_interval
+    assert (low, high) == pytest.approx((0.95 - peer - 0.12706, 0.95 - peer + 0.12706), abs=1e-5)
+    report.print_report(done, 32)
+    printed = capsys.readouterr().out
+    assert words in printed
+    assert "0.0400 ± 0.0000" in printed  # with its exits taken
+
+
+def test_upscaled_shapes(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    config = ShapesConfig(num_train=30, num_validation=15, num_test=15)
+    path = scripts["headline"].upscaled_shapes(tmp_path, 96, config)
+    drawn, scaled = load_data(config), load_data(NpzConfig(path=path))
+    assert scaled.input_shape == Shape(3, 96, 96)
+    assert scaled.class_names == drawn.class_names
+    for name in ("train", "validation", "test"):
+        small, large = getattr(drawn, name), getattr(scaled, name)
+        assert np.array_equal(small.labels, large.labels)
+        # the middle of three pixels is the one that was drawn
+        assert np.array_equal(small.images, large.images[:, :, 1::3, 1::3])
+    before = path.stat().st_mtime_ns
+    assert scripts["headline"].upscaled_shapes(tmp_path, 96, config) == path
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_whole_comparison_and_again(
+    scripts: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [
+        "data.num_train=150",
+        "data.num_validation=60",
+        "data.num_test=60",
+        "schedule.search_epochs=1",
+        "schedule.final_epochs=1",
+        "search.budget=3",
+        "search.strategy={name: random}",
+        "profile={budget_s: 3, num_networks: 16, num_held_out: 8}",
+        "objective.accuracy_floor=0.0",
+    ]
+    arguments = ["--work", str(tmp_path), "--size", "32", "--seeds", "1"]
+    arguments += [part for override in overrides for part in ("--set", override)]
+    main = scripts["headline"].main
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "aim (≥ 1.2× faster at no lower accuracy)" in first
+    kept = (tmp_path / "seeds.jsonl").read_bytes()
+    assert main(arguments) == 0  # nothing left to do: the same table
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "seeds.jsonl").read_bytes() == kept
