@@ -3,34 +3,36 @@
     python benchmarks/headline.py --work DIR --size 32 --seeds 5                 # five searches
     python benchmarks/headline.py --work DIR --size 96 --seeds 5 --searches 1    # one search, five trainings
 
-For each seed: a search (`netlathe search`), one of its picks by a rule on validation data, peers scaled to the pick's
-parameters, all trained alike and tested once, then timed side by side. What is done is kept in --work and not done
+For each seed: a search (`netlathe search`); for each peer the network of the front that a rule on validation data
+takes, and the peer scaled to its parameters; all trained alike and tested once, then timed side by side. What is done is kept in --work and not done
 again, so a stopped call goes on where it was. `docs/headline.md` says what the figures mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from headline_choice import Candidate, Choice, Trainer, choose
-from headline_records import FOUND, Lines, Plan, SeedRecord, Trained, keep_plan
+import pandas as pd
+from headline_choice import Candidate, Trainer, choose
+from headline_records import FOUND, Lines, Pair, Plan, SeedRecord, Trained, keep_plan
 from headline_report import print_report
-from headline_timing import time_beside
+from headline_timing import Contest, time_contests
+from mobilenet import peers
 from numpy.typing import NDArray
 from PIL import Image
-from strategies import NETLATHE, search
+from strategies import search
 
-from archspace import ArchitectureDocument
-from child_models import Dataset, ShapesConfig, load_data
+from child_models import ShapesConfig, load_data
+from evaluation import RayEvaluator
 from latency_models import Device
-from search import read_summary
 from service.config_file import apply_overrides, read_mapping, validate
 from service.output import talk
 from service.run_config import RunConfig
+from service.wiring import load_dataset, make_space
 
 HERE = Path(__file__).parent
 DRAWN = 32
@@ -66,75 +68,64 @@ class Headline:
         config: RunConfig,
         searches: int | None,
     ) -> None:
-        assert config.data is not None
         self._work, self._source, self._overrides = work, source, overrides
         self._config, self._searches = config, searches
-        self._dataset: Dataset = load_data(config.data)
-        lines = Lines(work / "trainings.jsonl", Trained)
-        self._train = Trainer(self._dataset, config.training, config.schedule.final, lines)
+        self._dataset = load_dataset(config)
+        self._space = make_space(config, self._dataset)
+        self._trainings = Lines(work / "trainings.jsonl", Trained)
         self.seeds = Lines(work / "seeds.jsonl", SeedRecord)
 
     def finish(self, seed: int) -> None:
         """Do what is left of one seed."""
         if any(record.seed == seed for record in self.seeds.records):
             return
+        config = self._config
         number = seed % self._searches if self._searches else seed
         talk.print(f"seed {seed}: search {number}")
-        choice = self._choice(number)
-        found = choice.candidate.network
-        talk.print(f"seed {seed}: {choice.candidate.pick} and its peers at the full schedule")
-        networks = self._train([(FOUND, found), *choice.peers], seed)
-        talk.print(f"seed {seed}: latencies")
-        device = Device.here(self._config.device)
-        timings = time_beside(found, networks[0].exit_shares, choice.peers, device)
-        self.seeds.add(
-            [
-                SeedRecord(
-                    seed=seed,
-                    search=number,
-                    pick=choice.candidate.pick,
-                    passed=choice.passed,
-                    networks=tuple(networks),
-                    timed=timings.timed,
-                    exit_latency_ms=timings.exit_latency_ms,
+        front = self._front(number)
+        talk.print(f"seed {seed}: networks of the front and their peers, full schedule")
+        with RayEvaluator(self._dataset, config.training, config.evaluator) as evaluator:
+            fidelity = config.schedule.final
+            train = Trainer(evaluator, config.training.seed, fidelity, self._trainings)
+            choices = [
+                choose(
+                    front,
+                    peer,
+                    train,
+                    seed=number,  # the search's first seed
+                    num_validation=len(self._dataset.validation),
                 )
+                for peer in peers(self._dataset.input_shape.height)
             ]
+            found = train([(FOUND, choice.found) for choice in choices], seed)
+            others = train([choice.peer for choice in choices], seed)
+        talk.print(f"seed {seed}: latencies")
+        contests = [
+            Contest(found=choice.found, exit_shares=own.exit_shares, peer=choice.peer[1])
+            for choice, own in zip(choices, found, strict=True)
+        ]
+        timed = time_contests(contests, Device.here(config.device))
+        pairs = tuple(
+            Pair(found=own, peer=other, passed=choice.passed, timed=times)
+            for own, other, choice, times in zip(found, others, choices, timed, strict=True)
         )
+        self.seeds.add([SeedRecord(seed=seed, search=number, pairs=pairs)])
 
-    def _choice(self, number: int) -> Choice:
-        """The pick of search `number`, by the trainings of its first seed."""
+    def _front(self, number: int) -> list[Candidate]:
+        """Networks of the front of search `number` that reach its accuracy floor; all, where none does."""
         run = self._work / f"search-{number}"
-        device = (
-            self._work / "search-0" / "device.json"
-        )  # all searches see the same predicted costs
+        # all searches see the same predicted costs
+        device = self._work / "search-0" / "device.json"
         search(self._source, run, number, device, self._overrides)
-        return choose(
-            candidates(run),
-            self._train,
-            seed=number,
-            num_validation=len(self._dataset.validation),
-        )
-
-
-def candidates(run: Path) -> list[Candidate]:
-    """The distinct picks of a finished search, as it exports them."""
-    found: dict[str, Candidate] = {}
-    for pick in read_summary(run).picks:
-        if pick.digest in found:
-            continue
-        folder = run / "best" if pick.pick == "best" else run / f"pick-{pick.pick}"
-        if not folder.is_dir():
-            export = [*NETLATHE, "export", str(run), "--pick", pick.pick, "--to", str(folder)]
-            subprocess.run(export, check=True)
-        assert pick.latency_worst_measured is not None, "the search was for this machine"
-        found[pick.digest] = Candidate(
-            pick=pick.pick,
-            network=ArchitectureDocument.load(folder / "architecture.json").network,
-            latency_ms=pick.latency_worst_measured.value,
-        )
-    if not found:
-        raise SystemExit(f"{run}: no network ended the full schedule; look at its report")
-    return list(found.values())
+        front = pd.read_csv(run / "pareto.csv")
+        floor = getattr(self._config.objective, "accuracy_floor", 0.0)
+        rows = front[front["accuracy"] >= floor]
+        return [
+            Candidate(network=self._space.resolve(json.loads(choices)), latency_ms=latency_ms)
+            for choices, latency_ms in (rows if len(rows) else front)[
+                ["choices", "latency_worst_ms"]
+            ].itertuples(index=False)
+        ]
 
 
 def upscaled_shapes(work: Path, size: int, shapes: ShapesConfig | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Full trainings of found networks and their peers, and which of a search's picks is compared."""
+"""Full trainings of found networks and their peers, and which network of a search's front meets which peer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headline_records import FOUND, Lines, Trained
-from mobilenet import peers, scaled_to
+from mobilenet import MobileNet, scaled_to
 
 from archspace import Architecture, Network
-from child_models import Dataset, TrainingConfig, count_macs, count_params
+from child_models import count_macs, count_params
 from evaluation import (
     ChildResult,
     ChildTask,
-    EvaluatorConfig,
+    Evaluator,
     Fidelity,
-    RayEvaluator,
     TrainedChild,
     child_seed,
 )
@@ -28,19 +27,18 @@ Train = Callable[[Sequence[Named], int], list[Trained]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One of a search's picks. `latency_ms` is the search's own measurement, no exit taken."""
+    """One network of a search's front. `latency_ms` is what the search predicted, no exit taken."""
 
-    pick: str
     network: Network
     latency_ms: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The candidate that is compared, and its peers by name; `passed` as in `SeedRecord`."""
+    """The found network that meets a peer with as many parameters; `passed` as in `Pair`."""
 
-    candidate: Candidate
-    peers: tuple[Named, ...]
+    found: Network
+    peer: Named
     passed: bool
 
 
@@ -52,23 +50,31 @@ class Trainer:
     """
 
     def __init__(
-        self, dataset: Dataset, training: TrainingConfig, fidelity: Fidelity, lines: Lines[Trained]
+        self,
+        evaluator: Evaluator,
+        training_seed: int,
+        fidelity: Fidelity,
+        lines: Lines[Trained],
     ) -> None:
-        self._dataset, self._training = dataset, training
+        self._evaluator, self._training_seed = evaluator, training_seed
         self._fidelity, self._lines = fidelity, lines
 
     def __call__(self, networks: Sequence[Named], seed: int) -> list[Trained]:
-        missing = [(name, net) for name, net in networks if self._known(name, net, seed) is None]
-        if missing:
-            tasks = [self._task(name, network, seed) for name, network in missing]
-            with RayEvaluator(self._dataset, self._training, EvaluatorConfig()) as evaluator:
-                for index, outcome in evaluator.train_final(tasks):
-                    name, network = missing[index]
-                    if isinstance(outcome, ChildResult):
-                        raise SystemExit(
-                            f"{name}, seed {seed}: its training failed: {outcome.failure}: {outcome.message}"
-                        )
-                    self._lines.add([_trained(name, network, seed, outcome)])
+        missing = list(
+            {
+                (name, network.digest): (name, network)
+                for name, network in networks
+                if self._known(name, network, seed) is None
+            }.values()
+        )
+        tasks = [self._task(name, network, seed) for name, network in missing]
+        for index, outcome in self._evaluator.train_final(tasks) if tasks else ():
+            name, network = missing[index]
+            if isinstance(outcome, ChildResult):
+                raise SystemExit(
+                    f"{name}, seed {seed}: its training failed: {outcome.failure}: {outcome.message}"
+                )
+            self._lines.add([_trained(name, network, seed, outcome)])
         known = [self._known(name, network, seed) for name, network in networks]
         return [record for record in known if record is not None]
 
@@ -84,7 +90,7 @@ class Trainer:
             network=network,
             fidelity=fidelity,
             replicate=seed,
-            seed=child_seed(self._training.seed, digest, fidelity, seed),
+            seed=child_seed(self._training_seed, digest, fidelity, seed),
         )
 
 
@@ -107,39 +113,37 @@ def _trained(name: str, network: Network, seed: int, child: TrainedChild) -> Tra
     )
 
 
-def equal_peers(network: Network) -> tuple[Named, ...]:
-    """The peers with as many parameters as `network` (± 5 %), for the same images and classes."""
-    shape = network.input_shape
-    return tuple(
-        (
-            peer.name,
-            scaled_to(
-                peer, count_params(network), input_shape=shape, num_classes=network.num_classes
-            ),
-        )
-        for peer in peers(shape.height)
-    )
+def equal_peer(peer: MobileNet, network: Network) -> Named:
+    """`peer` with as many parameters as `network` (± 5 %), for the same images and classes."""
+    shape, classes = network.input_shape, network.num_classes
+    params = count_params(network)
+    return peer.name, scaled_to(peer, params, input_shape=shape, num_classes=classes)
 
 
 def choose(
-    candidates: Sequence[Candidate], train: Train, *, seed: int, num_validation: int
+    candidates: Sequence[Candidate],
+    peer: MobileNet,
+    train: Train,
+    *,
+    seed: int,
+    num_validation: int,
 ) -> Choice:
-    """The fastest candidate that is surely no less accurate than its peers, on validation data alone.
+    """The fastest candidate that is surely no less accurate than the peer of its size, on validation data alone.
 
     Surely: its validation accuracy after the full schedule, no exit taken, is at least one standard error of the
-    difference above that of its most accurate peer. Where no candidate is, the one with the largest lead.
+    difference above the peer's. Where no candidate is, the one with the largest lead.
     """
     best: tuple[float, Choice] | None = None
     for candidate in sorted(candidates, key=lambda c: c.latency_ms):
-        named = equal_peers(candidate.network)
-        found, *others = train([(FOUND, candidate.network), *named], seed)
-        lead = min(_lead(found, other, num_validation) for other in others)
-        choice = Choice(candidate=candidate, peers=named, passed=lead >= 1)
+        named = equal_peer(peer, candidate.network)
+        found, other = train([(FOUND, candidate.network), named], seed)
+        lead = _lead(found, other, num_validation)
+        choice = Choice(found=candidate.network, peer=named, passed=lead >= 1)
         if choice.passed:
             return choice
         if best is None or lead > best[0]:
             best = (lead, choice)
-    assert best is not None, "a search that ended has picks"
+    assert best is not None, "a front is never empty"
     return best[1]
 
 

@@ -53,40 +53,38 @@ class Trained(_Record):
 
 
 class Timed(_Record):
-    """One network beside the found one, over several sessions.
+    """A found network and its peer, timed side by side in several sessions.
 
     Attributes:
-        latency_ms: of a call that takes no exit, geometric mean over the sessions.
-        ratio: `latency_ms` over the found network's; above 1, the found one is faster.
+        found_ms, peer_ms: of a call that takes no exit, geometric means over the sessions.
+        found_exit_ms: of the found network with its exits taken, expected at its shares.
+        ratio: `peer_ms` over `found_ms`; above 1, the found one is faster.
         low, high: 95 % interval of the ratio, by Student's t over the logarithms of the sessions' ratios.
     """
 
-    name: str
-    latency_ms: float
+    found_ms: float
+    found_exit_ms: float
+    peer_ms: float
     ratio: float
     low: float
     high: float
 
 
-class SeedRecord(_Record):
-    """One seed, finished.
+class Pair(_Record):
+    """A found network against one peer. `passed` says whether it fulfils the rule on validation data (`choose`)."""
 
-    Attributes:
-        search: number of the search.
-        pick: which of its picks was taken.
-        passed: whether the pick fulfils the rule on validation data; if not, it is the one that misses it least.
-        networks: the found one, then its peers.
-        timed: the same.
-        exit_latency_ms: of the found network with its exits taken, expected at `exit_shares`.
-    """
+    found: Trained
+    peer: Trained
+    passed: bool
+    timed: Timed
+
+
+class SeedRecord(_Record):
+    """One seed, finished: a pair for each peer. `search` is the number of the search."""
 
     seed: int
     search: int
-    pick: str
-    passed: bool
-    networks: tuple[Trained, ...]
-    timed: tuple[Timed, ...]
-    exit_latency_ms: float
+    pairs: tuple[Pair, ...]
 
 
 R = TypeVar("R", bound=BaseModel)

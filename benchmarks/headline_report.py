@@ -6,27 +6,23 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from headline_records import FOUND, SeedRecord, Timed, Trained
+from headline_records import Pair, SeedRecord, Trained
 from scipy import stats
 
 from service.output import print_lines, print_table
 
 AIM = 1.2
 """How many times faster than each peer the found network is to be, at no lower accuracy."""
-COLUMNS = (
-    "network", "parameters", "M MACs", "latency ms", "times slower than found", "test accuracy %",
-    "found − it, points (95 %)",
-)  # fmt: skip
+COLUMNS = ("network", "parameters", "M MACs", "latency ms", "test accuracy %")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """One peer against the found networks of the same seeds.
+    """Found networks against one peer, a pair a seed.
 
     Attributes:
-        ratios: the peer's latency over the found network's, one a seed, no exit taken.
-        leads: the found network's test accuracy minus the peer's, shares, one a seed, no exit taken.
+        ratios: the peer's latency over the found network's, no exit taken.
+        leads: the found network's test accuracy minus the peer's, shares, no exit taken.
     """
 
     name: str
@@ -52,96 +48,91 @@ class Verdict:
         return mean - half, mean + half
 
 
-def verdicts(records: Sequence[SeedRecord]) -> list[Verdict]:
-    """One a peer."""
-    names = [trained.name for trained in records[0].networks[1:]]
-    return [
-        Verdict(
-            name=name,
-            ratios=tuple(_timed(record, name).ratio for record in records),
-            leads=tuple(
-                _trained(record, FOUND).test_accuracy - _trained(record, name).test_accuracy
-                for record in records
-            ),
-        )
-        for name in names
-    ]
+def pairs_by_peer(records: Sequence[SeedRecord]) -> dict[str, list[Pair]]:
+    """The pairs of all seeds, in the seeds' order, by the peer's name."""
+    by_peer: dict[str, list[Pair]] = {}
+    for record in records:
+        for pair in record.pairs:
+            by_peer.setdefault(pair.peer.name, []).append(pair)
+    return by_peer
+
+
+def verdict(name: str, pairs: Sequence[Pair]) -> Verdict:
+    """On the peer called `name`."""
+    return Verdict(
+        name=name,
+        ratios=tuple(pair.timed.ratio for pair in pairs),
+        leads=tuple(pair.found.test_accuracy - pair.peer.test_accuracy for pair in pairs),
+    )
 
 
 def print_report(records: Sequence[SeedRecord], size: int) -> None:
-    """Mean ± standard deviation over seeds, then one line a peer and the verdict."""
-    judged = verdicts(records)
-    rows = [_row(records, FOUND, None), _exit_row(records)]
-    rows += [_row(records, verdict.name, verdict) for verdict in judged]
+    """Mean ± standard deviation over seeds, every seed's ratios, then a line a peer and the verdict."""
+    by_peer = pairs_by_peer(records)
     searches = len({record.search for record in records})
-    title = f"{size}×{size}, {len(records)} seeds of {searches} searches"
-    print_table(title, COLUMNS, rows)
+    rows = [row for name, pairs in by_peer.items() for row in _rows(name, pairs)]
+    print_table(f"{size}×{size}: seeds {len(records)}, searches {searches}", COLUMNS, rows)
     for record in records:
-        rule = "passed the rule" if record.passed else "no pick passed the rule: least shortfall"
-        inside = ", ".join(
-            f"{t.name} {t.ratio:.2f} ({t.low:.2f}–{t.high:.2f})" for t in record.timed[1:]
-        )
-        print_lines(
-            f"seed {record.seed}: {record.pick} of search {record.search}, {rule}; {inside}"
-        )
-    print_lines(*(_sentence(verdict) for verdict in judged))
-    missed = [v.name for v in judged if not (v.is_faster and v.is_as_accurate)]
+        print_lines(f"seed {record.seed}: {', '.join(map(_pair, record.pairs))}")
+    verdicts = [verdict(name, pairs) for name, pairs in by_peer.items()]
+    print_lines(*map(_sentence, verdicts))
+    missed = [v.name for v in verdicts if not (v.is_faster and v.is_as_accurate)]
     print_lines(
         f"aim (≥ {AIM}× faster at no lower accuracy): "
         + (f"missed against {', '.join(missed)}" if missed else "reached against all")
     )
 
 
+def _rows(name: str, pairs: Sequence[Pair]) -> list[list[str]]:
+    """The peer, what was found against it, and that with its exits taken."""
+    peer, found = [pair.peer for pair in pairs], [pair.found for pair in pairs]
+    return [
+        _row(name, peer, [pair.timed.peer_ms for pair in pairs], _plain),
+        _row(f"found against {name}", found, [pair.timed.found_ms for pair in pairs], _plain),
+        _row("  its exits taken", found, [pair.timed.found_exit_ms for pair in pairs], _exit),
+    ]
+
+
+def _row(
+    name: str,
+    networks: Sequence[Trained],
+    latencies_ms: Sequence[float],
+    accuracy: Callable[[Trained], float],
+) -> list[str]:
+    return [
+        name,
+        f"{statistics.fmean(network.num_params for network in networks):,.0f}",
+        f"{statistics.fmean(network.macs / 1e6 for network in networks):.2f}",
+        spread(latencies_ms, 4),
+        spread([100 * accuracy(network) for network in networks]),
+    ]
+
+
+def _plain(network: Trained) -> float:
+    return network.test_accuracy
+
+
+def _exit(network: Trained) -> float:
+    return network.exit_test_accuracy
+
+
+def _pair(pair: Pair) -> str:
+    timed, note = pair.timed, "" if pair.passed else ", rule not fulfilled"
+    lead = 100 * (pair.found.test_accuracy - pair.peer.test_accuracy)
+    return f"{pair.peer.name} {timed.ratio:.2f} ({timed.low:.2f}–{timed.high:.2f}), {lead:+.1f} points{note}"
+
+
 def _sentence(verdict: Verdict) -> str:
-    faster = "faster enough" if verdict.is_faster else "NOT fast enough"
+    lead = f"{100 * statistics.fmean(verdict.leads):+.2f} points"
+    if verdict.lead_interval is not None:
+        low, high = (100 * limit for limit in verdict.lead_interval)
+        lead += f" (95 %: {low:+.2f} to {high:+.2f})"
+    faster = "fast enough" if verdict.is_faster else "NOT fast enough"
     accurate = "no less accurate" if verdict.is_as_accurate else "LESS accurate"
-    return f"against {verdict.name}: {spread(verdict.ratios)} times faster, {faster}; {accurate}"
-
-
-def _row(records: Sequence[SeedRecord], name: str, verdict: Verdict | None) -> list[str]:
-    def over_seeds(value: Callable[[Trained], float]) -> list[float]:
-        return [value(_trained(record, name)) for record in records]
-
-    return [
-        f"{name}, no exit taken" if verdict is None else name,
-        f"{statistics.fmean(over_seeds(lambda t: t.num_params)):,.0f}",
-        f"{statistics.fmean(over_seeds(lambda t: t.macs / 1e6)):.2f}",
-        spread([_timed(record, name).latency_ms for record in records], 4),
-        "1" if verdict is None else spread(verdict.ratios),
-        spread(over_seeds(lambda t: 100 * t.test_accuracy)),
-        "" if verdict is None else _lead(verdict),
-    ]
-
-
-def _exit_row(records: Sequence[SeedRecord]) -> list[str]:
-    return [
-        f"{FOUND}, exits taken",
-        "",
-        "",
-        spread([record.exit_latency_ms for record in records], 4),
-        spread([r.exit_latency_ms / _timed(r, FOUND).latency_ms for r in records]),
-        spread([100 * _trained(record, FOUND).exit_test_accuracy for record in records]),
-        "",
-    ]
-
-
-def _lead(verdict: Verdict) -> str:
-    mean = 100 * statistics.fmean(verdict.leads)
-    if verdict.lead_interval is None:
-        return f"{mean:+.2f}"
-    low, high = (100 * limit for limit in verdict.lead_interval)
-    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
-
-
-def _trained(record: SeedRecord, name: str) -> Trained:
-    return next(trained for trained in record.networks if trained.name == name)
-
-
-def _timed(record: SeedRecord, name: str) -> Timed:
-    return next(timed for timed in record.timed if timed.name == name)
+    return f"against {verdict.name}: {spread(verdict.ratios)} times faster, {faster}; {lead}, {accurate}"
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean ± sample standard deviation; of one value, that value."""
-    mean = f"{np.mean(values):.{digits}f}"
+    mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

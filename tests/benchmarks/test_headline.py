@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from archspace import Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
-from child_models import NpzConfig, ShapesConfig, count_params, load_data
+from child_models import (
+    NpzConfig,
+    ShapesConfig,
+    TrainingConfig,
+    count_params,
+    load_data,
+    train_child,
+)
+from evaluation import Fidelity, TrainingEvaluator, child_seed
+from evaluation.child_runner import one_thread
 from latency_models import Device
 
 NUM_VALIDATION = 1500
@@ -61,76 +70,60 @@ def trained(records: Any, name: str, accuracy: float, *, seed: int = 0, **other:
 
 
 class Scripted:
-    """Trains nothing: validation accuracies by candidate, then by name; on the test all is the other way round."""
+    """Trains nothing: (found, peer) validation accuracies by candidate; on the test all is the other way round."""
 
-    def __init__(self, records: Any, accuracies: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(self, records: Any, accuracies: Mapping[str, tuple[float, float]]) -> None:
         self._records, self._accuracies = records, accuracies
-        self.asked: list[str] = []
+        self.asked: list[tuple[list[str], int]] = []
 
     def __call__(self, networks: Sequence[tuple[str, Network]], seed: int) -> list[Any]:
-        digest = networks[0][1].digest
-        self.asked.append(digest)
-        values = self._accuracies[digest]
+        values = self._accuracies[networks[0][1].digest]
+        self.asked.append(([name for name, _ in networks], seed))
         return [
-            trained(self._records, name, values[name], seed=seed, test_accuracy=1 - values[name])
-            for name, _ in networks
+            trained(self._records, name, value, seed=seed, test_accuracy=1 - value)
+            for (name, _), value in zip(networks, values, strict=True)
         ]
 
 
-def candidates(choice: Any) -> list[Any]:
-    """Slowest first, so that the rule must sort."""
-    keeps = {"best": (1.0, 0.3), "knee": (0.75, 0.2), "fastest": (0.5, 0.1)}
-    return [
-        choice.Candidate(pick=pick, network=network(keep), latency_ms=ms)
-        for pick, (keep, ms) in keeps.items()
+KEEPS = {"slow": 1.0, "middle": 0.75, "fast": 0.5}
+
+
+def chosen(
+    scripts: dict[str, ModuleType], values: Mapping[str, tuple[float, float]]
+) -> tuple[str, bool, int]:
+    """Which candidate was taken against "compact", whether it passed, and how many were trained for it."""
+    choice, peer = scripts["headline_choice"], scripts["mobilenet"].peers(32)[1]
+    latencies = {"slow": 0.3, "middle": 0.2, "fast": 0.1}
+    candidates = [  # the slowest first, so that the rule must sort
+        choice.Candidate(network=network(keep), latency_ms=latencies[name])
+        for name, keep in KEEPS.items()
     ]
+    digests = {network(keep).digest: name for name, keep in KEEPS.items()}
+    train = Scripted(
+        scripts["headline_records"], {digest: values[name] for digest, name in digests.items()}
+    )
+    taken = choice.choose(candidates, peer, train, seed=3, num_validation=NUM_VALIDATION)
+    assert all(asked == (["found", "compact"], 3) for asked in train.asked)
+    assert taken.peer[0] == "compact"
+    assert count_params(taken.peer[1]) == pytest.approx(count_params(taken.found), rel=0.05)
+    return digests[taken.found.digest], taken.passed, len(train.asked)
 
 
-def outcome(found: float, compact: float) -> dict[str, float]:
-    return {"found": found, "v3-small": 0.5, "compact": compact, "short": 0.6}
+def test_fastest_that_leads_is_taken(scripts: dict[str, ModuleType]) -> None:
+    values = {"fast": (0.80, 0.90), "middle": (0.95, 0.92), "slow": (0.99, 0.90)}
+    assert chosen(scripts, values) == ("middle", True, 2)
 
 
-def chosen(choice: Any, records: Any, values: Mapping[str, dict[str, float]]) -> tuple[Any, int]:
-    """The choice, and how many candidates were trained for it."""
-    asked = candidates(choice)
-    train = Scripted(records, {c.network.digest: values[c.pick] for c in asked})
-    taken = choice.choose(asked, train, seed=3, num_validation=NUM_VALIDATION)
-    return taken, len(train.asked)
-
-
-def test_fastest_that_leads_is_taken(choice: Any, records: Any) -> None:
-    values = {
-        "fastest": outcome(0.80, 0.90),
-        "knee": outcome(0.95, 0.92),
-        "best": outcome(0.99, 0.90),
-    }
-    taken, num_trained = chosen(choice, records, values)
-    assert (taken.candidate.pick, taken.passed, num_trained) == ("knee", True, 2)
-    wanted = count_params(taken.candidate.network)
-    assert [name for name, _ in taken.peers] == ["v3-small", "compact", "short"]
-    for _, peer in taken.peers:
-        assert count_params(peer) == pytest.approx(wanted, rel=0.05)
-
-
-def test_less_than_a_standard_error_is_not_enough(choice: Any, records: Any) -> None:
+def test_less_than_a_standard_error_is_not_enough(scripts: dict[str, ModuleType]) -> None:
     error = math.sqrt((0.9 * 0.1 + 0.905 * 0.095) / NUM_VALIDATION)  # 1.09 points
     assert 0.005 < error < 0.02
-    values = {
-        "fastest": outcome(0.905, 0.90),
-        "knee": outcome(0.90, 0.92),
-        "best": outcome(0.93, 0.90),
-    }
-    assert chosen(choice, records, values)[0].candidate.pick == "best"
+    values = {"fast": (0.905, 0.90), "middle": (0.92, 0.90), "slow": (0.99, 0.90)}
+    assert chosen(scripts, values) == ("middle", True, 2)
 
 
-def test_least_shortfall_where_none_leads(choice: Any, records: Any) -> None:
-    values = {
-        "fastest": outcome(0.80, 0.90),
-        "knee": outcome(0.91, 0.92),
-        "best": outcome(0.93, 0.99),
-    }
-    taken, num_trained = chosen(choice, records, values)
-    assert (taken.candidate.pick, taken.passed, num_trained) == ("knee", False, 3)
+def test_least_shortfall_where_none_leads(scripts: dict[str, ModuleType]) -> None:
+    values = {"fast": (0.80, 0.90), "middle": (0.91, 0.92), "slow": (0.93, 0.99)}
+    assert chosen(scripts, values) == ("middle", False, 3)
 
 
 def test_lines_come_back_and_hold_no_half_records(records: Any, tmp_path: Path) -> None:
@@ -154,34 +147,27 @@ def test_a_folder_has_one_plan(records: Any, tmp_path: Path) -> None:
 
 
 def test_trainer_trains_once_and_as_the_search_does(
-    choice: Any, records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    choice: Any, records: Any, tmp_path: Path
 ) -> None:
-    from child_models import TrainingConfig, train_child
-    from evaluation import Fidelity, TrainingEvaluator, child_seed
-
-    monkeypatch.setattr(choice, "RayEvaluator", TrainingEvaluator)
-    monkeypatch.setattr(choice, "EvaluatorConfig", lambda: None)
     data = load_data(ShapesConfig(num_train=60, num_validation=30, num_test=45))
     fidelity = Fidelity(name="final", epochs=2, cost=0.0)
     lines = records.Lines(tmp_path / "trainings.jsonl", records.Trained)
-    trainer = choice.Trainer(data, TrainingConfig(), fidelity, lines)
+    trainer = choice.Trainer(TrainingEvaluator(data, TrainingConfig()), 0, fidelity, lines)
     found = network(0.5)
     (once,) = trainer([("found", found)], 4)
-    twice = trainer([("found", found), ("compact", network(0.75))], 4)
+    twice = trainer([("found", found), ("compact", network(0.75)), ("found", found)], 4)
     assert twice[0] is once
+    assert twice[2] is once
     assert [(line.name, line.seed) for line in lines.records] == [("found", 4), ("compact", 4)]
     assert (once.digest, once.num_params) == (found.digest, count_params(found))
-    expected = train_child(
-        found,
-        data,
-        TrainingConfig(),
-        epochs=2,
-        seed=child_seed(0, found.digest, fidelity, 4),
-    )
+    seed = child_seed(0, found.digest, fidelity, 4)
+    with one_thread():  # as evaluators train: the number of threads moves the last bits
+        expected = train_child(found, data, TrainingConfig(), epochs=2, seed=seed)
     assert once.validation_accuracy == expected.exit_choice.accuracy_no_exit
 
 
 def test_latencies_side_by_side(scripts: dict[str, ModuleType]) -> None:
+    timing = scripts["headline_timing"]
     exits = space(early_exits=True)
     found = next(
         candidate
@@ -194,40 +180,48 @@ def test_latencies_side_by_side(scripts: dict[str, ModuleType]) -> None:
         input_shape=Shape(3, 32, 32),
         num_classes=15,
     )
-    timings = scripts["headline_timing"].time_beside(
-        found, [1.0, 0.0], [("large", large)], Device.here(), sessions=2, rounds=3
-    )
-    own, other = timings.timed
-    assert (own.name, own.ratio, own.low, own.high) == ("found", 1.0, 1.0, 1.0)
-    assert other.ratio > 2
-    assert other.ratio == pytest.approx(other.latency_ms / own.latency_ms)
-    assert 0 < timings.exit_latency_ms < own.latency_ms  # all leave at the exit
+    contests = [  # the same two, the other way round in the second
+        timing.Contest(found=found, exit_shares=(1.0, 0.0), peer=large),
+        timing.Contest(found=large, exit_shares=(1.0,), peer=found),
+    ]
+    first, second = timing.time_contests(contests, Device.here(), sessions=2, rounds=3)
+    assert first.ratio > 2
+    assert second.ratio < 0.5
+    assert first.ratio == pytest.approx(first.peer_ms / first.found_ms)
+    assert first.low <= first.ratio <= first.high
+    assert 0 < first.found_exit_ms < first.found_ms  # all leave at the exit
+    assert second.found_exit_ms == second.found_ms  # there is none
 
 
 def test_interval_of_a_ratio(scripts: dict[str, ModuleType]) -> None:
     ratios = np.log([1.1, 1.2, 1.3])
-    timed = scripts["headline_timing"].compared("peer", ratios + np.log(0.05), np.log([0.05] * 3))
+    found = np.log([[0.02, 0.05]] * 3)
+    timed = scripts["headline_timing"].compared(found, np.array([0.5, 0.5]), ratios + found[:, 1])
     middle, half = ratios.mean(), 4.303 * ratios.std(ddof=1) / math.sqrt(3)
-    assert timed.latency_ms == pytest.approx(0.05 * math.exp(middle))
+    assert timed.found_ms == pytest.approx(0.05)
+    assert timed.found_exit_ms == pytest.approx(0.035)
+    assert timed.peer_ms == pytest.approx(0.05 * math.exp(middle))
     assert (timed.low, timed.ratio, timed.high) == pytest.approx(
         tuple(np.exp([middle - half, middle, middle + half])), rel=1e-3
     )
 
 
 def finished(records: Any, seed: int, ratio: float, found: float, peer: float) -> Any:
-    def timed(name: str, value: float) -> Any:
-        fields = {"ratio": value, "low": value, "high": value}
-        return records.Timed(name=name, latency_ms=0.05 * value, **fields)
-
-    return records.SeedRecord(
-        seed=seed,
-        search=0,
-        pick="knee",
-        passed=True,
-        networks=(trained(records, "found", found), trained(records, "compact", peer)),
-        timed=(timed("found", 1.0), timed("compact", ratio)),
-        exit_latency_ms=0.04,
+    timed = records.Timed(
+        found_ms=0.05,
+        found_exit_ms=0.04,
+        peer_ms=0.05 * ratio,
+        ratio=ratio,
+        low=ratio,
+        high=ratio,
     )
+    pair = records.Pair(
+        found=trained(records, "found", found),
+        peer=trained(records, "compact", peer),
+        passed=True,
+        timed=timed,
+    )
+    return records.SeedRecord(seed=seed, search=0, pairs=(pair,))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +247,8 @@ def test_verdict(
         finished(records, 0, ratios[0], 0.96, peer),
         finished(records, 1, ratios[1], 0.94, peer),
     ]
-    (verdict,) = report.verdicts(done)
+    ((name, pairs),) = report.pairs_by_peer(done).items()
+    verdict = report.verdict(name, pairs)
     assert (verdict.is_faster, verdict.is_as_accurate) == (faster, accurate)
     # leads 0.96 - peer and 0.94 - peer: standard error 0.01, and t is 12.706 with one degree of freedom
     low, high = verdict.lead_interval
