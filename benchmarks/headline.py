@@ -3,8 +3,8 @@
     python benchmarks/headline.py --work DIR --size 32 --seeds 5                 # five searches
     python benchmarks/headline.py --work DIR --size 96 --seeds 5 --searches 1    # one search, five trainings
 
-For each seed: a search (`netlathe search`); for each peer the network of the front that a rule on validation data
-takes, and the peer scaled to its parameters; all trained alike and tested once, then timed side by side. What is done is kept in --work and not done
+For each seed: a search (`netlathe search`); for each peer one network of the front, by a rule, and the peer scaled to
+its parameters; all trained alike and tested once, then timed side by side. What is done is kept in --work and not done
 again, so a stopped call goes on where it was. `docs/headline.md` says what the figures mean.
 """
 
@@ -17,10 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from headline_choice import Candidate, Trainer, choose
-from headline_records import FOUND, Lines, Pair, Plan, SeedRecord, Trained, keep_plan
+from headline_choice import Candidate, Named, choose, equal_peer
+from headline_records import (
+    FOUND,
+    Chosen,
+    Lines,
+    Pair,
+    Plan,
+    SeedRecord,
+    Trained,
+    keep_plan,
+)
 from headline_report import print_report
 from headline_timing import Contest, time_contests
+from headline_training import Trainer
 from mobilenet import peers
 from numpy.typing import NDArray
 from PIL import Image
@@ -72,6 +82,9 @@ class Headline:
         self._config, self._searches = config, searches
         self._dataset = load_dataset(config)
         self._space = make_space(config, self._dataset)
+        self._peers = peers(self._dataset.input_shape.height)
+        self._device = Device.here(config.device)
+        self._choices = Lines(work / "choices.jsonl", Chosen)
         self._trainings = Lines(work / "trainings.jsonl", Trained)
         self.seeds = Lines(work / "seeds.jsonl", SeedRecord)
 
@@ -79,37 +92,56 @@ class Headline:
         """Do what is left of one seed."""
         if any(record.seed == seed for record in self.seeds.records):
             return
-        config = self._config
         number = seed % self._searches if self._searches else seed
         talk.print(f"seed {seed}: search {number}")
         front = self._front(number)
-        talk.print(f"seed {seed}: networks of the front and their peers, full schedule")
-        with RayEvaluator(self._dataset, config.training, config.evaluator) as evaluator:
-            fidelity = config.schedule.final
-            train = Trainer(evaluator, config.training.seed, fidelity, self._trainings)
-            choices = [
-                choose(
-                    front,
-                    peer,
-                    train,
-                    seed=number,  # the search's first seed
-                    num_validation=len(self._dataset.validation),
-                )
-                for peer in peers(self._dataset.input_shape.height)
-            ]
-            found = train([(FOUND, choice.found) for choice in choices], seed)
-            others = train([choice.peer for choice in choices], seed)
+        chosen = self._chosen(number, front)
+        found = [next(c.network for c in front if c.network.digest == x.digest) for x in chosen]
+        others = [
+            equal_peer(peer, network) for peer, network in zip(self._peers, found, strict=True)
+        ]
+        talk.print(f"seed {seed}: full schedule")
+        trained = self._train([*((FOUND, network) for network in found), *others], seed)
+        own, theirs = trained[: len(found)], trained[len(found) :]
         talk.print(f"seed {seed}: latencies")
         contests = [
-            Contest(found=choice.found, exit_shares=own.exit_shares, peer=choice.peer[1])
-            for choice, own in zip(choices, found, strict=True)
+            Contest(found=network, exit_shares=figures.exit_shares, peer=other)
+            for network, figures, (_, other) in zip(found, own, others, strict=True)
         ]
-        timed = time_contests(contests, Device.here(config.device))
+        timed = time_contests(contests, self._device)
         pairs = tuple(
-            Pair(found=own, peer=other, passed=choice.passed, timed=times)
-            for own, other, choice, times in zip(found, others, choices, timed, strict=True)
+            Pair(found=a, peer=b, passed=choice.passed, timed=times)
+            for a, b, choice, times in zip(own, theirs, chosen, timed, strict=True)
         )
         self.seeds.add([SeedRecord(seed=seed, search=number, pairs=pairs)])
+
+    def _chosen(self, number: int, front: Sequence[Candidate]) -> list[Chosen]:
+        """One a peer. Kept, since timing again could choose others."""
+        chosen = [c for c in self._choices.records if c.search == number]
+        if chosen:
+            return chosen
+        talk.print(f"search {number}: {len(front)} networks of the front beside their peers")
+        contests = [
+            Contest(
+                found=candidate.network,
+                exit_shares=(0.0,) * len(candidate.network.exits) + (1.0,),
+                peer=equal_peer(peer, candidate.network)[1],
+            )
+            for peer in self._peers
+            for candidate in front
+        ]
+        ratios = [timed.ratio for timed in time_contests(contests, self._device, sessions=5)]
+        for i, peer in enumerate(self._peers):
+            own = ratios[i * len(front) : (i + 1) * len(front)]
+            chosen.append(choose(front, peer, own, search=number))
+        self._choices.add(chosen)
+        return chosen
+
+    def _train(self, networks: Sequence[Named], seed: int) -> list[Trained]:
+        config = self._config
+        with RayEvaluator(self._dataset, config.training, config.evaluator) as evaluator:
+            train = Trainer(evaluator, config.training.seed, config.schedule.final, self._trainings)
+            return train(networks, seed)
 
     def _front(self, number: int) -> list[Candidate]:
         """Networks of the front of search `number` that reach its accuracy floor; all, where none does."""
@@ -118,13 +150,11 @@ class Headline:
         device = self._work / "search-0" / "device.json"
         search(self._source, run, number, device, self._overrides)
         front = pd.read_csv(run / "pareto.csv")
-        floor = getattr(self._config.objective, "accuracy_floor", 0.0)
-        rows = front[front["accuracy"] >= floor]
+        good = front[front["accuracy"] >= getattr(self._config.objective, "accuracy_floor", 0.0)]
+        columns = (good if len(good) else front)[["choices", "accuracy_no_exit"]]
         return [
-            Candidate(network=self._space.resolve(json.loads(choices)), latency_ms=latency_ms)
-            for choices, latency_ms in (rows if len(rows) else front)[
-                ["choices", "latency_worst_ms"]
-            ].itertuples(index=False)
+            Candidate(network=self._space.resolve(json.loads(choices)), accuracy=accuracy)
+            for choices, accuracy in columns.itertuples(index=False)
         ]
 
 

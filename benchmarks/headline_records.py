@@ -32,6 +32,24 @@ class Plan(_Record):
     config: dict[str, Any]
 
 
+class Chosen(_Record):
+    """The network of a search's front that meets one peer; see `headline_choice.choose`.
+
+    Attributes:
+        search: number of the search.
+        peer: name of the peer.
+        digest: of the found network.
+        ratio: the latency of the peer with as many parameters over the found network's, when it was chosen.
+        passed: whether that is large enough; if not, no network of the front has a larger one.
+    """
+
+    search: int
+    peer: str
+    digest: str
+    ratio: float
+    passed: bool
+
+
 class Trained(_Record):
     """One network after the full schedule. Accuracies are shares 0-1; plain ones take no exit.
 
@@ -71,7 +89,7 @@ class Timed(_Record):
 
 
 class Pair(_Record):
-    """A found network against one peer. `passed` says whether it fulfils the rule on validation data (`choose`)."""
+    """A found network against one peer; `passed` as in `Chosen`."""
 
     found: Trained
     peer: Trained

@@ -117,7 +117,7 @@ def _exit(network: Trained) -> float:
 
 
 def _pair(pair: Pair) -> str:
-    timed, note = pair.timed, "" if pair.passed else ", rule not fulfilled"
+    timed, note = pair.timed, "" if pair.passed else ", nothing fast enough to choose"
     lead = 100 * (pair.found.test_accuracy - pair.peer.test_accuracy)
     return f"{pair.peer.name} {timed.ratio:.2f} ({timed.low:.2f}–{timed.high:.2f}), {lead:+.1f} points{note}"
 

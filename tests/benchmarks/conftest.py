@@ -14,6 +14,7 @@ NAMES = (
     "headline_records",
     "headline_report",
     "headline_timing",
+    "headline_training",
     "mobilenet",
 )
 

@@ -1,7 +1,7 @@
 """The headline comparison: the rule, what is kept, what is timed, and the verdict."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,13 +21,6 @@ from child_models import (
 from evaluation import Fidelity, TrainingEvaluator, child_seed
 from evaluation.child_runner import one_thread
 from latency_models import Device
-
-NUM_VALIDATION = 1500
-
-
-@pytest.fixture
-def choice(scripts: dict[str, ModuleType]) -> Any:
-    return scripts["headline_choice"]
 
 
 @pytest.fixture
@@ -69,61 +62,45 @@ def trained(records: Any, name: str, accuracy: float, *, seed: int = 0, **other:
     return records.Trained(name=name, seed=seed, **(fields | other))
 
 
-class Scripted:
-    """Trains nothing: (found, peer) validation accuracies by candidate; on the test all is the other way round."""
-
-    def __init__(self, records: Any, accuracies: Mapping[str, tuple[float, float]]) -> None:
-        self._records, self._accuracies = records, accuracies
-        self.asked: list[tuple[list[str], int]] = []
-
-    def __call__(self, networks: Sequence[tuple[str, Network]], seed: int) -> list[Any]:
-        values = self._accuracies[networks[0][1].digest]
-        self.asked.append(([name for name, _ in networks], seed))
-        return [
-            trained(self._records, name, value, seed=seed, test_accuracy=1 - value)
-            for (name, _), value in zip(networks, values, strict=True)
-        ]
-
-
-KEEPS = {"slow": 1.0, "middle": 0.75, "fast": 0.5}
-
-
 def chosen(
-    scripts: dict[str, ModuleType], values: Mapping[str, tuple[float, float]]
-) -> tuple[str, bool, int]:
-    """Which candidate was taken against "compact", whether it passed, and how many were trained for it."""
+    scripts: dict[str, ModuleType], networks: Mapping[str, tuple[float, float]]
+) -> tuple[str, float, bool]:
+    """Which of (accuracy in the search, ratio) was taken against "compact", its ratio, and whether it passed."""
     choice, peer = scripts["headline_choice"], scripts["mobilenet"].peers(32)[1]
-    latencies = {"slow": 0.3, "middle": 0.2, "fast": 0.1}
-    candidates = [  # the slowest first, so that the rule must sort
-        choice.Candidate(network=network(keep), latency_ms=latencies[name])
-        for name, keep in KEEPS.items()
+    built = {name: network(keep) for name, keep in zip(networks, (1.0, 0.75, 0.5), strict=True)}
+    candidates = [
+        choice.Candidate(network=built[name], accuracy=accuracy)
+        for name, (accuracy, _) in networks.items()
     ]
-    digests = {network(keep).digest: name for name, keep in KEEPS.items()}
-    train = Scripted(
-        scripts["headline_records"], {digest: values[name] for digest, name in digests.items()}
-    )
-    taken = choice.choose(candidates, peer, train, seed=3, num_validation=NUM_VALIDATION)
-    assert all(asked == (["found", "compact"], 3) for asked in train.asked)
-    assert taken.peer[0] == "compact"
-    assert count_params(taken.peer[1]) == pytest.approx(count_params(taken.found), rel=0.05)
-    return digests[taken.found.digest], taken.passed, len(train.asked)
+    ratios = [ratio for _, ratio in networks.values()]
+    taken = choice.choose(candidates, peer, ratios, search=3)
+    assert (taken.search, taken.peer) == (3, "compact")
+    names = {found.digest: name for name, found in built.items()}
+    return names[taken.digest], taken.ratio, taken.passed
 
 
-def test_fastest_that_leads_is_taken(scripts: dict[str, ModuleType]) -> None:
-    values = {"fast": (0.80, 0.90), "middle": (0.95, 0.92), "slow": (0.99, 0.90)}
-    assert chosen(scripts, values) == ("middle", True, 2)
+def test_most_accurate_that_is_fast_enough_is_taken(scripts: dict[str, ModuleType]) -> None:
+    networks = {"slow": (0.9, 1.24), "middle": (0.8, 1.25), "fast": (0.7, 2.0)}
+    assert chosen(scripts, networks) == ("middle", 1.25, True)
 
 
-def test_less_than_a_standard_error_is_not_enough(scripts: dict[str, ModuleType]) -> None:
-    error = math.sqrt((0.9 * 0.1 + 0.905 * 0.095) / NUM_VALIDATION)  # 1.09 points
-    assert 0.005 < error < 0.02
-    values = {"fast": (0.905, 0.90), "middle": (0.92, 0.90), "slow": (0.99, 0.90)}
-    assert chosen(scripts, values) == ("middle", True, 2)
+def test_of_equal_accuracies_the_faster_is_taken(scripts: dict[str, ModuleType]) -> None:
+    networks = {"slow": (0.9, 1.3), "middle": (0.8, 1.6), "fast": (0.9, 1.4)}
+    assert chosen(scripts, networks) == ("fast", 1.4, True)
 
 
-def test_least_shortfall_where_none_leads(scripts: dict[str, ModuleType]) -> None:
-    values = {"fast": (0.80, 0.90), "middle": (0.91, 0.92), "slow": (0.93, 0.99)}
-    assert chosen(scripts, values) == ("middle", False, 3)
+def test_where_none_is_fast_enough_the_fastest_is_taken(scripts: dict[str, ModuleType]) -> None:
+    networks = {"slow": (0.9, 0.7), "middle": (0.8, 1.1), "fast": (0.7, 1.0)}
+    assert chosen(scripts, networks) == ("middle", 1.1, False)
+
+
+def test_peer_has_the_parameters_of_the_found_network(scripts: dict[str, ModuleType]) -> None:
+    found = network(0.75)
+    for peer in scripts["mobilenet"].peers(32):
+        name, other = scripts["headline_choice"].equal_peer(peer, found)
+        assert name == peer.name
+        assert count_params(other) == pytest.approx(count_params(found), rel=0.05)
+        assert (other.input_shape, other.num_classes) == (found.input_shape, found.num_classes)
 
 
 def test_lines_come_back_and_hold_no_half_records(records: Any, tmp_path: Path) -> None:
@@ -147,12 +124,13 @@ def test_a_folder_has_one_plan(records: Any, tmp_path: Path) -> None:
 
 
 def test_trainer_trains_once_and_as_the_search_does(
-    choice: Any, records: Any, tmp_path: Path
+    scripts: dict[str, ModuleType], records: Any, tmp_path: Path
 ) -> None:
     data = load_data(ShapesConfig(num_train=60, num_validation=30, num_test=45))
     fidelity = Fidelity(name="final", epochs=2, cost=0.0)
     lines = records.Lines(tmp_path / "trainings.jsonl", records.Trained)
-    trainer = choice.Trainer(TrainingEvaluator(data, TrainingConfig()), 0, fidelity, lines)
+    evaluator = TrainingEvaluator(data, TrainingConfig())
+    trainer = scripts["headline_training"].Trainer(evaluator, 0, fidelity, lines)
     found = network(0.5)
     (once,) = trainer([("found", found)], 4)
     twice = trainer([("found", found), ("compact", network(0.75)), ("found", found)], 4)
