@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from strategies import search
 
-from child_models import ShapesConfig, load_data
+from child_models import ShapesConfig, TrainingConfig, load_data
 from evaluation import RayEvaluator
 from latency_models import Device
 from service.config_file import apply_overrides, read_mapping, validate
@@ -58,9 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.size != DRAWN:
         overrides.append(f"data.path={upscaled_shapes(work, options.size).resolve()}")
     config = validate(RunConfig, apply_overrides(read_mapping(source), overrides), str(source))
-    plan = Plan(size=options.size, searches=options.searches, config=config.model_dump(mode="json"))
+    peer_config = apply_overrides(config.model_dump(mode="json"), options.peer_overrides)
+    peer_training = validate(RunConfig, peer_config, "--peer-set").training
+    plan = Plan(
+        size=options.size,
+        searches=options.searches,
+        config=config.model_dump(mode="json"),
+        peer_training=peer_training.model_dump(mode="json"),
+    )
     keep_plan(work / "plan.json", plan)
-    job = Headline(work, source, overrides, config, options.searches)
+    job = Headline(work, source, overrides, config, peer_training, options.searches)
     for seed in range(options.seeds):
         job.finish(seed)
     print_report([r for r in job.seeds.records if r.seed < options.seeds], options.size)
@@ -76,10 +83,12 @@ class Headline:
         source: Path,
         overrides: list[str],
         config: RunConfig,
+        peer_training: TrainingConfig,
         searches: int | None,
     ) -> None:
         self._work, self._source, self._overrides = work, source, overrides
         self._config, self._searches = config, searches
+        self._peer_training = peer_training
         self._dataset = load_dataset(config)
         self._space = make_space(config, self._dataset)
         self._peers = peers(self._dataset.input_shape.height)
@@ -101,8 +110,8 @@ class Headline:
             equal_peer(peer, network) for peer, network in zip(self._peers, found, strict=True)
         ]
         talk.print(f"seed {seed}: full schedule")
-        trained = self._train([*((FOUND, network) for network in found), *others], seed)
-        own, theirs = trained[: len(found)], trained[len(found) :]
+        own = self._train([(FOUND, network) for network in found], self._config.training, seed)
+        theirs = self._train(others, self._peer_training, seed)
         talk.print(f"seed {seed}: latencies")
         contests = [
             Contest(found=network, exit_shares=figures.exit_shares, peer=other)
@@ -137,11 +146,12 @@ class Headline:
         self._choices.add(chosen)
         return chosen
 
-    def _train(self, networks: Sequence[Named], seed: int) -> list[Trained]:
-        config = self._config
-        with RayEvaluator(self._dataset, config.training, config.evaluator) as evaluator:
-            train = Trainer(evaluator, config.training.seed, config.schedule.final, self._trainings)
-            return train(networks, seed)
+    def _train(
+        self, networks: Sequence[Named], training: TrainingConfig, seed: int
+    ) -> list[Trained]:
+        fidelity = self._config.schedule.final
+        with RayEvaluator(self._dataset, training, self._config.evaluator) as evaluator:
+            return Trainer(evaluator, training.seed, fidelity, self._trainings)(networks, seed)
 
     def _front(self, number: int) -> list[Candidate]:
         """Networks of the front of search `number` that reach its accuracy floor; all, where none does."""
@@ -189,7 +199,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--search-config", type=Path, help="default: headline-SIZE.yaml here")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument(
+        "--peer-set",
+        action="append",
+        default=[],
+        dest="peer_overrides",
+        help="training.KEY=VALUE for the peers alone; default: trained as the found networks are",
+    )
     options = parser.parse_args(arguments)
+    if any(not override.startswith("training.") for override in options.peer_overrides):
+        parser.error("--peer-set expects training.KEY=VALUE")
     if options.seeds < 1 or (options.searches is not None and options.searches < 1):
         parser.error("--seeds and --searches must be at least 1")
     return options

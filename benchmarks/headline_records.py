@@ -24,12 +24,14 @@ class Plan(_Record):
     Attributes:
         size: height and width of the images, in pixels.
         searches: how many; seed k trains what search k mod `searches` found. None: a search for each seed.
-        config: of the searches, with overrides.
+        config: of the searches, with overrides; how found networks are trained is a part of it.
+        peer_training: how peers are trained.
     """
 
     size: int
     searches: int | None
     config: dict[str, Any]
+    peer_training: dict[str, Any]
 
 
 class Chosen(_Record):

@@ -116,7 +116,7 @@ def test_lines_come_back_and_hold_no_half_records(records: Any, tmp_path: Path) 
 
 
 def test_a_folder_has_one_plan(records: Any, tmp_path: Path) -> None:
-    plan = records.Plan(size=32, searches=None, config={"name": "a"})
+    plan = records.Plan(size=32, searches=None, config={"name": "a"}, peer_training={})
     records.keep_plan(tmp_path / "plan.json", plan)
     records.keep_plan(tmp_path / "plan.json", plan)
     with pytest.raises(SystemExit, match="use another --work"):
@@ -253,6 +253,14 @@ def test_upscaled_shapes(scripts: dict[str, ModuleType], tmp_path: Path) -> None
     assert path.stat().st_mtime_ns == before
 
 
+def test_peers_alone_may_be_trained_otherwise(
+    scripts: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        scripts["headline"].main(["--work", str(tmp_path), "--peer-set", "search.budget=3"])
+    assert "training.KEY=VALUE" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_whole_comparison_and_again(
@@ -270,6 +278,7 @@ def test_whole_comparison_and_again(
         "objective.accuracy_floor=0.0",
     ]
     arguments = ["--work", str(tmp_path), "--size", "32", "--seeds", "1"]
+    arguments += ["--peer-set", "training.learning_rate=0.01"]
     arguments += [part for override in overrides for part in ("--set", override)]
     main = scripts["headline"].main
     assert main(arguments) == 0
