@@ -37,7 +37,7 @@ from PIL import Image
 from strategies import search
 
 from child_models import ShapesConfig, TrainingConfig, load_data
-from evaluation import RayEvaluator
+from evaluation import RayEvaluator, TrainingEvaluator
 from latency_models import Device
 from service.config_file import apply_overrides, read_mapping, validate
 from service.output import talk
@@ -149,9 +149,11 @@ class Headline:
     def _train(
         self, networks: Sequence[Named], training: TrainingConfig, seed: int
     ) -> list[Trained]:
-        fidelity = self._config.schedule.final
-        with RayEvaluator(self._dataset, training, self._config.evaluator) as evaluator:
-            return Trainer(evaluator, training.seed, fidelity, self._trainings)(networks, seed)
+        config = self._config
+        make = TrainingEvaluator if config.evaluator.kind == "local" else RayEvaluator
+        with make(self._dataset, training, config.evaluator) as evaluator:
+            train = Trainer(evaluator, training.seed, config.schedule.final, self._trainings)
+            return train(networks, seed)
 
     def _front(self, number: int) -> list[Candidate]:
         """Networks of the front of search `number` that reach its accuracy floor; all, where none does."""

@@ -262,7 +262,6 @@ def test_peers_alone_may_be_trained_otherwise(
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_whole_comparison_and_again(
     scripts: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +273,7 @@ def test_whole_comparison_and_again(
         "schedule.final_epochs=1",
         "search.budget=3",
         "search.strategy={name: random}",
+        "evaluator={kind: local}",
         "profile={budget_s: 3, num_networks: 16, num_held_out: 8}",
         "objective.accuracy_floor=0.0",
     ]
