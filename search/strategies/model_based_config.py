@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.strategies.keep_schedule import KeepScheduleConfig
+from search.surrogates import LEAST_CHILDREN, MOST_FOR_ONE_PROCESS
 
 
 class RankedConfig(BaseModel):
@@ -40,6 +41,11 @@ class ModelBasedConfig(RankedConfig):
         ge=-1,
         le=1,
         description="Spearman correlation of left-out accuracies below which the surrogate is not used",
+    )
+    most_for_one_process: int = Field(
+        MOST_FOR_ONE_PROCESS,
+        ge=LEAST_CHILDREN,
+        description="children up to which the surrogate is one Gaussian process; an ensemble beyond",
     )
 
 

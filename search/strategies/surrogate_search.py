@@ -28,10 +28,13 @@ class SurrogateSearch(RankedSearch):
         super().__init__(config, bounds, seed, front=config.goal == "front")
         self._least_correlation = config.least_correlation
         self._optimism = config.optimism
+        self._most_for_one_process = config.most_for_one_process
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
-        self.surrogate = AccuracySurrogate(self.bounds.space, self.seed)
+        self.surrogate = AccuracySurrogate(
+            self.bounds.space, self.seed, most_for_one_process=self._most_for_one_process
+        )
         self.rankings: list[Ranking] = []
 
     def learnt(self, session: LedgerSession) -> Learnt:

@@ -1,6 +1,7 @@
 """Models of accuracy, learnt from the children evaluated so far."""
 
-from search.surrogates.accuracy import LEAST_CHILDREN, AccuracySurrogate
+from search.surrogates.accuracy import LEAST_CHILDREN, MOST_FOR_ONE_PROCESS, AccuracySurrogate
+from search.surrogates.ensemble import Ensemble
 from search.surrogates.features import ArchitectureFeatures
 from search.surrogates.gaussian_process import (
     GaussianProcess,
@@ -11,8 +12,10 @@ from search.surrogates.gaussian_process import (
 
 __all__ = [
     "LEAST_CHILDREN",
+    "MOST_FOR_ONE_PROCESS",
     "AccuracySurrogate",
     "ArchitectureFeatures",
+    "Ensemble",
     "GaussianProcess",
     "Hyperparameters",
     "Learner",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from archspace import Choices, SearchSpace
+from search.surrogates.ensemble import Ensemble
 from search.surrogates.features import ArchitectureFeatures
 from search.surrogates.gaussian_process import GaussianProcess, Learner, Posterior
 
@@ -17,6 +18,8 @@ Floats = NDArray[np.float64]
 
 LEAST_CHILDREN = 8
 """Evaluated children below which nothing is fitted."""
+MOST_FOR_ONE_PROCESS = 2000
+"""Evaluated children above which an ensemble learns, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,27 @@ class GapTransform:
 class AccuracySurrogate:
     """Learns accuracies; refit after each batch with `fit`.
 
+    One Gaussian process while it is cheap (its time grows with n³), an `Ensemble` beyond. Both depend on the data, the
+    seed and the learner's hyperparameters alone.
+
     Args:
         space: whose architectures are predicted.
         seed: of subsamples.
+        most_for_one_process: children above which the ensemble learns.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        *,
+        most_for_one_process: int = MOST_FOR_ONE_PROCESS,
+    ) -> None:
         self.features = ArchitectureFeatures(space)
         self.learner = Learner(seed)
-        self._model: GaussianProcess | None = None
+        self._seed = seed
+        self._most_for_one_process = most_for_one_process
+        self._model: GaussianProcess | Ensemble | None = None
         self._transform: GapTransform | None = None
 
     def fit(self, choices: Sequence[Choices], accuracies: Sequence[float]) -> None:
@@ -72,9 +87,11 @@ class AccuracySurrogate:
         if len(known) < LEAST_CHILDREN or known.max() - known.min() < 1e-9:
             return
         self._transform = GapTransform.of(known)
-        self._model = self.learner.fit(
-            self.features(np.array(choices)), self._transform.forward(known)
-        )
+        features, targets = self.features(np.array(choices)), self._transform.forward(known)
+        if len(known) <= self._most_for_one_process:
+            self._model = self.learner.fit(features, targets)
+        else:
+            self._model = Ensemble(features, targets, learner=self.learner, seed=self._seed)
 
     @property
     def ready(self) -> bool:

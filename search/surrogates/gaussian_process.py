@@ -135,6 +135,16 @@ class GaussianProcess:
             covariance_with=lambda i: prior_with(i) - (explained.T @ explained[:, i]).numpy(),
         )
 
+    def mean(self, features: Mapping[str, Floats]) -> Floats:
+        """(m,), as `predict` gives it, without the variance."""
+        x = {name: torch.from_numpy(np.asarray(features[name])) for name in self._x}
+        return (self._cross(x) @ self._pull).numpy()
+
+    @property
+    def noise(self) -> float:
+        """Variance of a datum about the function."""
+        return _signal_and_noise(self.hyperparameters)[1] + _JITTER
+
     @property
     def targets(self) -> Floats:
         """(n,), as given."""

@@ -20,6 +20,17 @@ CONFIGS: tuple[Config, ...] = (
     PlainPPOConfig(num_envs=4, epochs=2, entropy=0.2),
     # the policy alone from 4 children on, with a surrogate from 8 on
     PPOConfig(batch_size=4, initial=4, imagined_envs=8, imagined_steps=64, epochs=1, minibatch=32),
+    # an ensemble from 9 on
+    PPOConfig(
+        batch_size=4,
+        initial=4,
+        imagined_envs=8,
+        imagined_steps=64,
+        epochs=1,
+        minibatch=32,
+        most_for_one_process=8,
+        least_correlation=-1,
+    ),
 )
 BUDGET = 14
 
