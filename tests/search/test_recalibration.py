@@ -30,7 +30,7 @@ from latency_models.energy import EnergyModel
 from search.config import RecalibrationConfig, SearchConfig
 from search.parts import RunParts
 from search.recalibration import SearchPaused, recalibrated, recalibrations
-from search.run_loop import _open_session
+from search.sessions import open_session
 from search.strategies import PlainPPOConfig, RandomConfig, make_strategy
 from tests.search.strategy_toys import FIDELITY, Killed, ToyEvaluator, toy_space
 
@@ -117,7 +117,7 @@ def parts_of(
 
 
 def search(parts: RunParts, config: Any) -> LedgerSession:
-    session = _open_session(parts, config)
+    session = open_session(parts, config)
     strategy = make_strategy(
         config,
         space=parts.space,
