@@ -55,7 +55,7 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
     "the policy's samples alone": ("ppo", {"random_candidates": 1, "mutants": 0}, True),
     "no mutants": ("ppo", {"mutants": 0}, True),
     "no random candidates": ("ppo", {"random_candidates": 1}, True),
-    "half the optimism": ("ppo", {"optimism": 1.0}, True),
+    "no optimism": ("ppo", {"optimism": 0.0}, True),
     "entropy 0.03": ("ppo", {"entropy": 0.03}, True),
     "without graph features": ("ppo", {}, False),
 }

@@ -1,8 +1,9 @@
-"""How much evaluating an architecture promises: its reward, or what it adds to the front, by an optimist.
+"""How much evaluating an architecture promises: how far it is expected to improve the best reward, or the front.
 
-Costs are known beforehand (a cost model predicts them), accuracy is not: the surrogate's mean plus κ standard
-deviations is taken for it. Each pick of a batch draws its own κ from an exponential distribution, so that a batch
-holds cautious picks and daring ones.
+Costs are known beforehand (a cost model predicts them), accuracy is not: the surrogate gives its distribution. The
+promise of an architecture is the expectation of what it would add, over that distribution: expected improvement (Jones,
+Schonlau and Welch 1998) of the objective's reward, or of the hypervolume (Emmerich, Giannakoglou and Naujoks 2006). It is
+computed by Gauss-Hermite quadrature, since neither reward nor hypervolume is linear in what the surrogate predicts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
 from evaluation import Evaluation, Objective
@@ -19,28 +21,57 @@ from search.surrogates import AccuracySurrogate, Posterior
 Floats = NDArray[np.float64]
 
 
+NODES = 10
+"""Of the quadrature; exact for polynomials of degree 19."""
+
+
 class Utility(Protocol):
-    """What accuracies at given costs are worth."""
+    """What accuracies at given costs would add to what is known."""
 
     def __call__(self, accuracies: Floats, costs: Floats) -> Floats:
-        """(n,) from (n,) shares and (n, 2) expected latencies in ms and energies in mJ; NaN where unknown."""
+        """(n,), ≥ 0, from (n,) shares and (n, 2) expected latencies in ms and energies in mJ; NaN where unknown."""
 
     def take(self, accuracy: float, costs: Floats) -> None:
         """Count on an architecture with this accuracy and (2,) costs from now on."""
 
 
 class RewardUtility:
-    """The objective's reward."""
+    """How far the objective's reward exceeds the best so far.
 
-    def __init__(self, objective: Objective, step: int) -> None:
+    Args:
+        objective: gives the reward.
+        step: the proposal's place in its session.
+        best: the best reward so far; −inf where there is none.
+    """
+
+    def __init__(self, objective: Objective, step: int, best: float) -> None:
         self._objective = objective
         self._step = step
+        self._best = best
+
+    @classmethod
+    def of(
+        cls, evaluations: Sequence[Evaluation], objective: Objective, step: int
+    ) -> RewardUtility:
+        """From what was evaluated, rewarded as it would be now (weights may follow a schedule)."""
+        scored = [e for e in evaluations if e.ok]
+        accuracies = np.array([e.accuracy for e in scored])
+        costs = np.array(
+            [
+                (e.costs.latency_ms.value, e.costs.energy_mj.value) if e.costs else (np.nan, np.nan)
+                for e in scored
+            ]
+        ).reshape(-1, 2)
+        rewards = objective.rewards(accuracies, costs[:, 0], costs[:, 1], step)
+        known = rewards[~np.isnan(rewards)]
+        return cls(objective, step, float(known.max(initial=objective.failure_reward)))
 
     def __call__(self, accuracies: Floats, costs: Floats) -> Floats:
-        return self._objective.rewards(accuracies, costs[:, 0], costs[:, 1], self._step)
+        rewards = self._objective.rewards(accuracies, costs[:, 0], costs[:, 1], self._step)
+        return np.asarray(np.maximum(rewards - self._best, 0.0))
 
     def take(self, accuracy: float, costs: Floats) -> None:
-        """Rewards do not depend on each other."""
+        """The best stays what was seen, for what is taken may disappoint."""
 
 
 class FrontUtility:
@@ -97,6 +128,17 @@ def front_reference(objective: Objective, points: Floats) -> tuple[float, float]
     return floor, float(points[:, 1].max()) if len(points) else 1.0
 
 
+def expected_gain(
+    surrogate: AccuracySurrogate, posterior: Posterior, costs: Floats, utility: Utility
+) -> Floats:
+    """Expectation of `utility` over the accuracies that the surrogate thinks possible: (n,), NaN where costs are unknown."""
+    nodes, weights = hermegauss(NODES)
+    gain = np.zeros(len(costs))
+    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+        gain += weight * utility(surrogate.accuracies(posterior.mean + node * posterior.std), costs)
+    return gain
+
+
 def picks(
     surrogate: AccuracySurrogate,
     posterior: Posterior,
@@ -104,24 +146,22 @@ def picks(
     utility: Utility,
     count: int,
     rng: np.random.Generator,
-    *,
-    optimism: float,
 ) -> list[int]:
     """Up to `count` candidates by number, the most promising first; fewer where the costs of the rest are unknown.
 
-    `optimism`: mean of κ.
+    Each pick counts for the next one as evaluated, with the accuracy expected of it. Where nothing promises anything,
+    a pick is random.
     """
     chosen: list[int] = []
     free = np.ones(len(costs), dtype=np.bool_)
     while len(chosen) < count:
-        optimist = surrogate.accuracies(posterior.mean + rng.exponential(optimism) * posterior.std)
-        scores = utility(optimist, costs)
-        free &= ~np.isnan(scores)
+        gain = expected_gain(surrogate, posterior, costs, utility)
+        free &= ~np.isnan(gain)
         if not free.any():
             break
-        best = int(np.argmax(np.where(free, scores, -np.inf)))
-        if scores[best] <= 0 and isinstance(utility, FrontUtility):
-            best = int(rng.choice(np.flatnonzero(free)))  # nothing adds to the front: look around
+        best = int(np.argmax(np.where(free, gain, -np.inf)))
+        if gain[best] <= 0:
+            best = int(rng.choice(np.flatnonzero(free)))
         chosen.append(best)
         free[best] = False
         expected = float(surrogate.accuracies(posterior.mean[best : best + 1])[0])

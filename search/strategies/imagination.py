@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from archspace import Choices
 from envs import OWN_LIMITS, CostBounds
 from evaluation import LedgerSession
-from search.strategies.acquisition import RewardUtility
 from search.strategies.model_based_config import PPOConfig
 from search.strategies.preference import Weights, preference_weights
 from search.surrogates import AccuracySurrogate
@@ -85,8 +84,9 @@ class Imagination:
         rewards = np.full(len(accuracies), np.nan)
         for row in np.unique(self.weights, axis=0):
             alike = (self.weights == row).all(axis=1)
-            utility = RewardUtility(objective.reweighted(_triple(row)), step)
-            rewards[alike] = utility(accuracies[alike], costs[alike])
+            wanted = objective.reweighted(_triple(row))
+            latencies, energies = costs[alike].T
+            rewards[alike] = wanted.rewards(accuracies[alike], latencies, energies, step)
         return np.where(np.isnan(rewards), objective.failure_reward, rewards)
 
     def _drawn_preferences(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

@@ -31,11 +31,6 @@ class ModelBasedConfig(RankedConfig):
         "reward",
         description="reward: the objective's best; front: all trade-offs of accuracy and latency",
     )
-    optimism: float = Field(
-        2.0,
-        ge=0,
-        description="mean of κ: an architecture counts as its predicted accuracy plus κ standard deviations",
-    )
     least_correlation: float = Field(
         0.2,
         ge=-1,
@@ -73,6 +68,11 @@ class PPOConfig(ModelBasedConfig):
     value_weight: float = Field(0.5, ge=0, description="weight of the critic's squared error")
     max_grad_norm: float = Field(0.5, gt=0, description="gradients are clipped to this norm")
     hidden: tuple[int, ...] = Field((64, 64), description="widths of the hidden layers")
+    optimism: float = Field(
+        1.0,
+        ge=0,
+        description="mean of κ: an imagined accuracy is the predicted one plus κ standard deviations",
+    )
     sampled_preferences: float = Field(
         0.5,
         ge=0,

@@ -27,7 +27,6 @@ class SurrogateSearch(RankedSearch):
     def __init__(self, config: ModelBasedConfig, bounds: CostBounds, seed: int) -> None:
         super().__init__(config, bounds, seed, front=config.goal == "front")
         self._least_correlation = config.least_correlation
-        self._optimism = config.optimism
         self._most_for_one_process = config.most_for_one_process
 
     def begin(self, session: LedgerSession) -> None:
@@ -82,10 +81,9 @@ class SurrogateSearch(RankedSearch):
             self._utility(session, children),
             count,
             self.rng,
-            optimism=self._optimism,
         )
 
     def _utility(self, session: LedgerSession, children: Sequence[Evaluation]) -> Utility:
         if self._front:
             return FrontUtility.of(children, session.objective)
-        return RewardUtility(session.objective, len(session.history))
+        return RewardUtility.of(children, session.objective, len(session.history))
