@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import MinMaxConfig, ObjectiveBounds, make_objective
+from evaluation import FailureReason, MinMaxConfig, ObjectiveBounds, make_objective
 from search import hypervolume_2d
-from search.strategies.acquisition import FrontUtility, RewardUtility, front_reference
+from search.strategies.acquisition import (
+    FrontUtility,
+    RewardUtility,
+    expected_gain,
+    front_reference,
+    picks,
+)
+from search.strategies.gaussian_process_search import expected_improvement
+from search.surrogates import Posterior
+from tests.search.run_samples import make_evaluation
 
 BOUNDS = ObjectiveBounds(
     latency_min_ms=1.0, latency_max_ms=9.0, energy_min_mj=2.0, energy_max_mj=4.0
@@ -36,14 +45,79 @@ def test_unknown_latency_is_no_number() -> None:
     assert np.isnan(utility(np.array([0.5]), np.array([[np.nan, 1.0]]))).all()
 
 
-def test_reward_utility_is_the_objective() -> None:
+def test_reward_utility_is_what_the_objective_gains() -> None:
     objective = make_objective(MinMaxConfig(accuracy_floor=0.5), BOUNDS)
     accuracies, costs = np.array([0.9, 0.4]), np.array([[2.0, 3.0], [20.0, 2.5]])
-    expected = [
+    rewards = [
         objective.reward(a, latency, energy, 0)
         for a, (latency, energy) in zip(accuracies.tolist(), costs.tolist(), strict=True)
     ]
-    assert RewardUtility(objective, 0)(accuracies, costs) == pytest.approx(expected)
+    gains = RewardUtility(objective, 0, rewards[0] - 0.1)(accuracies, costs)
+    assert gains == pytest.approx([0.1, 0.0])
+
+
+def test_reward_utility_of_what_was_evaluated_counts_from_its_best() -> None:
+    objective = make_objective(MinMaxConfig(accuracy_floor=0.5), BOUNDS)
+    children = [
+        make_evaluation(0, accuracy=0.7, latency_ms=3.0, energy_mj=3.0),
+        make_evaluation(1, accuracy=0.9, latency_ms=3.0, energy_mj=3.0),
+        make_evaluation(2, accuracy=None, failure=FailureReason.OOM),
+    ]
+    utility = RewardUtility.of(children, objective, 0)
+    same, more = utility(np.array([0.9, 0.95]), np.array([[3.0, 3.0], [3.0, 3.0]]))
+    assert same == pytest.approx(0)
+    assert more == pytest.approx(
+        objective.reward(0.95, 3.0, 3.0, 0) - objective.reward(0.9, 3.0, 3.0, 0)
+    )
+    nothing = RewardUtility.of([], objective, 0)
+    assert (nothing(np.array([0.1]), np.array([[9.0, 4.0]])) > 0).all()
+
+
+class Linear:
+    """Stands for a surrogate whose transform changes nothing."""
+
+    def accuracies(self, transformed: np.ndarray) -> np.ndarray:
+        return transformed
+
+
+def posterior(mean: list[float], std: list[float]) -> Posterior:
+    """Of independent candidates."""
+    return Posterior(
+        mean=np.array(mean),
+        variance=np.array(std) ** 2,
+        noise=1e-6,
+        covariance_with=lambda i: np.eye(len(mean))[i] * std[i] ** 2,
+    )
+
+
+class Above:
+    """max(accuracy − 0.6, 0); the cost is known where it is not NaN."""
+
+    def __call__(self, accuracies: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(costs[:, 0]), np.nan, np.maximum(accuracies - 0.6, 0))
+
+    def take(self, accuracy: float, costs: np.ndarray) -> None:
+        pass
+
+
+@given(st.floats(0.3, 0.9), st.floats(0.05, 0.3))
+def test_expected_gain_is_expected_improvement(mean: float, std: float) -> None:
+    found = expected_gain(Linear(), posterior([mean], [std]), np.ones((1, 2)), Above())  # type: ignore[arg-type]
+    expected = expected_improvement(posterior([mean], [std]), 0.6)
+    # the kink of max(·, 0) is what ten nodes see least of
+    assert found == pytest.approx(expected, abs=0.07 * std)
+
+
+def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
+    costs = np.ones((5, 2))
+    costs[0] = np.nan
+    made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
+    rng = np.random.default_rng(0)
+    assert picks(Linear(), made, costs, Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
+    made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
+    everything = picks(Linear(), made, costs, Above(), 9, rng)  # type: ignore[arg-type]
+    assert everything[:2] == [2, 1]
+    assert sorted(everything) == [1, 2, 3, 4], "those that promise nothing come last, at random"
 
 
 def test_the_front_is_judged_from_the_objectives_floor_and_slowest_network() -> None:
