@@ -77,7 +77,7 @@ class SearchConfig(BaseModel):
                     f"search.halving: {config.name} learns from children trained in full alone; strategy and controls "
                     "may be ppo, surrogate and random, or leave halving out"
                 )
-            if getattr(config, "goal", "reward") != "reward":
+            if not isinstance(config, RandomConfig) and config.goal != "reward":
                 raise ValueError(
                     f"search.halving ranks children by their reward: {config.name} cannot have goal "
                     f"{config.goal} with it"
