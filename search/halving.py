@@ -43,6 +43,7 @@ class HalvingSearch:
         self._ladder = Ladder(len(self._rungs), config.reduction)
         self._choices: dict[str, Choices] = {}  # by digest
         self._new: deque[Choices] = deque()
+        self._exhausted: SpaceExhausted | None = None
         strategy.use_rungs(self._rungs)
 
     def run(self, session: LedgerSession) -> None:
@@ -74,20 +75,27 @@ class HalvingSearch:
         if promotion is not None:
             choices, rung = self._choices[promotion.child], promotion.rung
         else:
-            try:
-                choices, rung = self._new_child(session), 0
-            except SpaceExhausted:
-                if session.under_way:
-                    return False  # its children may still climb
-                raise
+            new = self._new_child(session)
+            if new is None:
+                return False
+            choices, rung = new, 0
         taken = session.submit([choices], self._rungs[rung])
         assert taken, "not taken, and the budget not exhausted"
         return True
 
-    def _new_child(self, session: LedgerSession) -> Choices:
-        if not self._new:
-            self._new.extend(self._strategy.propose(session))
-        return self._new.popleft()
+    def _new_child(self, session: LedgerSession) -> Choices | None:
+        """None where the strategy has nothing new, and what is under way may still climb."""
+        if not self._new and self._exhausted is None:
+            try:
+                self._new.extend(self._strategy.propose(session))
+            except SpaceExhausted as error:
+                self._exhausted = error
+        if self._new:
+            return self._new.popleft()
+        assert self._exhausted is not None, "a strategy proposes something, or says that it cannot"
+        if session.under_way:
+            return None
+        raise self._exhausted
 
     def _take(self, evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations:
