@@ -1,6 +1,6 @@
 """One surrogate for children trained at several fidelities: asked for accuracies in full, taught by all of them.
 
-A straight line from each rung to the next, fitted to the children trained at both, brings all accuracies to the scale
+A straight line from each rung to the one above it, fitted to the children trained at both, brings all accuracies to the scale
 of the full schedule (children that climbed are a chosen few, so the rungs' means and spreads say nothing). One group
 of features more, the logarithm of a child's cost, then lets the Gaussian process learn how far to trust a rung: that
 group's length scale says how much a child's results at two rungs have in common.
@@ -22,7 +22,7 @@ from search.surrogates.gaussian_process import Posterior
 Floats = NDArray[np.float64]
 
 LEAST_FOR_SLOPE = 5
-"""Children trained at two neighbouring rungs below which the line's slope is taken to be 1."""
+"""Children trained at two rungs below which the line's slope is taken to be 1."""
 GROUP = "fidelity"
 
 
@@ -104,14 +104,18 @@ class Line:
 def lines_to_the_top(results: Sequence[RungResult], rungs: int) -> list[Line]:
     """For each rung, the line that brings its accuracies to those of the top rung.
 
-    Least squares over the children trained at neighbouring rungs, slope at least 0; with fewer than 5 of them the mean
-    difference alone, with none no change.
+    Least squares over the children trained at it and at the next rung that has any of them, slope at least 0; with
+    fewer than 5 the mean difference alone, with none no change.
     """
-    lines = [Line(1.0, 0.0)]
+    lines = {rungs - 1: Line(1.0, 0.0)}
     for rung in reversed(range(rungs - 1)):
-        below, above = _pairs(results, rung, rung + 1)
-        lines.insert(0, lines[0].after(_fitted(below, above)))
-    return lines
+        lines[rung] = Line(1.0, 0.0)
+        for upper in range(rung + 1, rungs):
+            below, above = _pairs(results, rung, upper)
+            if len(below):
+                lines[rung] = lines[upper].after(_fitted(below, above))
+                break
+    return [lines[rung] for rung in range(rungs)]
 
 
 def _pairs(results: Sequence[RungResult], lower: int, upper: int) -> tuple[Floats, Floats]:
@@ -123,8 +127,6 @@ def _pairs(results: Sequence[RungResult], lower: int, upper: int) -> tuple[Float
 
 
 def _fitted(below: Floats, above: Floats) -> Line:
-    if not len(below):
-        return Line(1.0, 0.0)
     spread = float(below.var())
     slope = 1.0
     if len(below) >= LEAST_FOR_SLOPE and spread > 1e-12:
