@@ -102,11 +102,11 @@ def test_another_seed_or_window_is_another_search(
     assert table(other.history) != whole
 
 
-def test_killed_at_every_child_it_goes_on_as_if_nothing_had_happened(
-    config: StrategyConfig, bounds: CostBounds, whole: Table, tmp_path: Path
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 6])
+def test_killed_again_and_again_it_goes_on_as_if_nothing_had_happened(
+    config: StrategyConfig, bounds: CostBounds, whole: Table, tmp_path: Path, step: int
 ) -> None:
-    """Each life trains `step` more children, on workers that finish in another order each time."""
-    step = 1 if isinstance(config, RandomConfig) else 5
+    """Each life trains `step` more children (1: killed at every child), ending in another order each time."""
     path, trained, lives = tmp_path / "ledger.db", [], 0
     while True:
         evaluator = RungEvaluator(workers=3, seed=lives, die_after=step)
