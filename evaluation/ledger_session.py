@@ -196,8 +196,9 @@ class LedgerSession:
     def submit(self, batch: Sequence[Choices], fidelity: Fidelity | None = None) -> list[int]:
         """Write proposals down; evaluating them is for `collect`.
 
-        They are trained at `fidelity`, or in full where it is not given or the session's own. Where the budget does not reach for all of them, only the first ones that it can pay for are taken; where a
-        barrier comes, only those before it.
+        They are trained at `fidelity`, or in full where it is not given or the session's own. Where the budget does not
+        reach for all of them, only the first ones that it can pay for are taken; where a barrier comes, only those
+        before it.
 
         Returns:
             The sequence number of each proposal taken.
@@ -350,8 +351,8 @@ class LedgerSession:
             raise ReplayDivergence(
                 f"session {self.name}, proposal {logged.sequence}: the log says "
                 f"{list(logged.architecture.choices)} at {logged.fidelity or 'full fidelity'}, the resumed search "
-                f"proposes {list(architecture.choices)} at {reduced or 'full fidelity'}; resume with the settings, seed and versions that it "
-                "was begun with, or start a new run"
+                f"proposes {list(architecture.choices)} at {reduced or 'full fidelity'}; resume with the settings, "
+                "seed and versions that it was begun with, or start a new run"
             )
 
     def _replay(self, evaluation: Evaluation) -> None:
