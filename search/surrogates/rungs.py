@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from archspace import Choices, SearchSpace
-from search.surrogates.accuracy import LEAST_CHILDREN, AccuracySurrogate, GapTransform
-from search.surrogates.gaussian_process import Posterior
+from search.surrogates.accuracy import (
+    LEAST_CHILDREN,
+    MOST_FOR_ONE_PROCESS,
+    AccuracySurrogate,
+    GapTransform,
+)
+from search.surrogates.gaussian_process import GaussianProcess, Posterior
 
 Floats = NDArray[np.float64]
 
@@ -42,18 +47,28 @@ class RungSurrogate(AccuracySurrogate):
         space: whose architectures are predicted.
         costs: of the rungs, growing; the last is the full fidelity's.
         seed: of subsamples.
+        most_results: results that are learnt from; beyond, those of the lowest rungs give way, the oldest first.
     """
 
-    def __init__(self, space: SearchSpace, costs: Sequence[float], seed: int = 0) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        costs: Sequence[float],
+        seed: int = 0,
+        *,
+        most_results: int = MOST_FOR_ONE_PROCESS,
+    ) -> None:
         super().__init__(space, seed)
+        self._most_results = most_results
+        self._process: GaussianProcess | None = None
         logs = np.log(np.asarray(costs, dtype=np.float64) / costs[-1])
         self._places = logs / max(-logs[0], 1e-12)  # (rungs,): -1 the cheapest … 0 in full
         self._results: list[RungResult] = []
 
     def fit_rungs(self, results: Sequence[RungResult]) -> None:
         """Learn from all results, each child once a rung, in order; no model below 8 children, or from equal ones."""
-        self._results = list(results)
-        self._model = None
+        results = self._results = self._kept(results)
+        self._model = self._process = None
         if len({result.choices for result in results}) < LEAST_CHILDREN:
             return
         lines = lines_to_the_top(results, len(self._places))
@@ -63,7 +78,7 @@ class RungSurrogate(AccuracySurrogate):
         self._transform = GapTransform.of(known)
         features = self.features(np.array([result.choices for result in results]))
         features[GROUP] = self._places[[result.rung for result in results]][:, None]
-        self._model = self.learner.fit(features, self._transform.forward(known))
+        self._model = self._process = self.learner.fit(features, self._transform.forward(known))
 
     def predict(self, choices: Sequence[Choices] | NDArray[np.integer]) -> Posterior:
         assert self._model is not None, "check `ready` first"
@@ -73,17 +88,22 @@ class RungSurrogate(AccuracySurrogate):
 
     def rank_correlation(self) -> float:
         """As for one fidelity, of each child at the highest rung that it reached, all its own results left out."""
-        if self._model is None:
+        if self._process is None:
             return 0.0
         names: dict[Choices, int] = {}
         groups = np.array([names.setdefault(r.choices, len(names)) for r in self._results])
-        predicted = self._model.left_out_groups(groups)
+        predicted = self._process.left_out_groups(groups)
         rungs = np.array([result.rung for result in self._results])
         highest = [
             max(np.flatnonzero(groups == g), key=lambda i: rungs[i]) for g in range(len(names))
         ]
-        found = stats.spearmanr(predicted[highest], self._model.targets[highest]).statistic
+        found = stats.spearmanr(predicted[highest], self._process.targets[highest]).statistic
         return float(found) if np.isfinite(found) else 0.0
+
+    def _kept(self, results: Sequence[RungResult]) -> list[RungResult]:
+        """At most `most_results`, in order."""
+        by_worth = sorted(range(len(results)), key=lambda i: (results[i].rung, i), reverse=True)
+        return [results[i] for i in sorted(by_worth[: self._most_results])]
 
 
 @dataclass(frozen=True, slots=True)

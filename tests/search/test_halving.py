@@ -69,8 +69,7 @@ def test_children_climb_and_are_paid_at_what_their_rung_costs(
     assert BUDGET - 1 < session.spent <= BUDGET
     assert session.spent == pytest.approx(sum(e.charged for e in history))
     at = [{e.architecture.digest for e in history if e.fidelity == f} for f in (*RUNGS[:-1], None)]
-    assert at[2] < at[1] < at[0], "who is above was below"
-    assert len(at[0]) >= 2 * len(at[1]) > 0
+    assert set() < at[2] < at[1] < at[0], "who is above was below"
     assert {e.charged for e in history} == {0.125, 0.5, 1.0}
     assert [e.sequence for e in history] == list(range(len(history)))
     assert all(e.is_full == (e.charged == 1) for e in history)

@@ -138,3 +138,15 @@ def test_too_little_gives_no_model() -> None:
     assert surrogate.rank_correlation() == 0
     surrogate.fit_rungs([RungResult(space.sample(rng), 0, 0.5) for _ in range(20)])
     assert not surrogate.ready, "all alike"
+
+
+def test_of_too_many_results_old_and_cheap_ones_give_way() -> None:
+    space, rng = toy_space(), np.random.default_rng(3)
+    choices = list(dict.fromkeys(space.sample(rng) for _ in range(60)))[:24]
+    results = [RungResult(c, 0, 0.01 * i) for i, c in enumerate(choices)]
+    results += [RungResult(c, 1, 0.02 * i) for i, c in enumerate(choices[:4])]
+    few = RungSurrogate(space, COSTS, most_results=14)
+    few.fit_rungs(results)
+    same = RungSurrogate(space, COSTS)
+    same.fit_rungs(results[14:])
+    assert few.predict(choices).mean == pytest.approx(same.predict(choices).mean)
