@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         inspect_path,
         load_data,
     )
+    from child_models.datasets.reduced import at_resolution, reduced_dataset, smaller_shape
     from child_models.exits import (
         ExitChoice,
         ExitPredictions,
@@ -60,6 +61,11 @@ _NAMES_BY_FILE = {
         "Split",
         "inspect_path",
         "load_data",
+    ),
+    "datasets.reduced": (
+        "at_resolution",
+        "reduced_dataset",
+        "smaller_shape",
     ),
     "exits": (
         "ExitChoice",
@@ -112,6 +118,7 @@ __all__ = [
     "UnbuildableNetwork",
     "WeightMismatch",
     "apply_exits",
+    "at_resolution",
     "build_module",
     "build_onnx",
     "choose_thresholds",
@@ -123,6 +130,8 @@ __all__ = [
     "load_data",
     "normalised_entropy",
     "onnx_output_names",
+    "reduced_dataset",
+    "smaller_shape",
     "train_child",
     "weight_shapes",
 ]

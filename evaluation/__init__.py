@@ -3,6 +3,7 @@
 Importing the package loads neither torch nor Ray.
 """
 
+from evaluation.child_pool import ChildPool
 from evaluation.child_runner import ChildLimits
 from evaluation.choices_costing import ChoicesCosting
 from evaluation.costing import Costing, ExpectedCosts, ModelCosting, TableCosting, expected_cost
@@ -48,6 +49,7 @@ from evaluation.training_evaluator import TrainingEvaluator
 __all__ = [
     "BudgetExhausted",
     "ChildLimits",
+    "ChildPool",
     "ChildResult",
     "ChildTask",
     "ChoicesCosting",

@@ -100,13 +100,20 @@ def run_final(
 def _train(
     task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits
 ) -> TrainedNetwork:
-    from child_models import train_child
+    from child_models import at_resolution, reduced_dataset, train_child
 
+    fidelity, network = task.fidelity, _network(task)
+    if fidelity.reductions:
+        # one seed for all children: they see the same images, and differ by what they are
+        dataset = reduced_dataset(
+            dataset, fidelity.data_fraction, fidelity.resolution, seed=config.seed
+        )
+        network = at_resolution(network, dataset.input_shape)
     return train_child(
-        _network(task),
+        network,
         dataset,
         config,
-        epochs=task.fidelity.epochs,
+        epochs=fidelity.epochs,
         seed=task.seed,
         on_step=_Watch(limits),
     )

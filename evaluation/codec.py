@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.results import ChildResult, FailureReason, NetworkCosts
+from evaluation.results import ChildResult, FailureReason, Fidelity, NetworkCosts
 from latency_models import Cost
 
 
@@ -42,3 +42,13 @@ def costs_from_json(text: str) -> NetworkCosts:
         if isinstance(value, dict):
             data[name] = Cost(**value)
     return NetworkCosts(**data)
+
+
+def fidelity_to_json(fidelity: Fidelity) -> str:
+    """A fidelity as JSON."""
+    return dump(asdict(fidelity))
+
+
+def fidelity_from_json(text: str) -> Fidelity:
+    """Inverse of `fidelity_to_json`."""
+    return Fidelity(**json.loads(text))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Architecture
+from evaluation.child_pool import ChildPool, OneByOne
 from evaluation.results import ChildResult, ChildTask, Fidelity
 
 Weights = Mapping[str, NDArray[np.generic]]
@@ -89,6 +90,10 @@ class Evaluator(ABC):
     def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
         """Yield (index into `tasks`, result) as children finish, each index once, in any order."""
 
+    def pool(self) -> ChildPool:
+        """A new pool of children of which more may be added while others train; an earlier one is closed."""
+        return OneByOne(self.evaluate)
+
     @abstractmethod
     def train_final(
         self, tasks: Sequence[ChildTask]
@@ -121,5 +126,6 @@ class Evaluator(ABC):
 
 def child_seed(training_seed: int, digest: str, fidelity: Fidelity, replicate: int) -> int:
     """Seed of a child in [0, 2³²): from what it is, so that jobs can share results."""
-    text = f"{training_seed}/{digest}/{fidelity.name}/{fidelity.epochs}/{replicate}"
+    schedule = f"{fidelity.name}/{fidelity.epochs}{fidelity.reductions}"
+    text = f"{training_seed}/{digest}/{schedule}/{replicate}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Architecture, Choices
-from evaluation.evaluator import (
-    BudgetExhausted,
-    EvaluationError,
-    ReplayDivergence,
-    SpaceExhausted,
-)
+from evaluation.barriers import Barriers
+from evaluation.children import Children, Finished, Key, key_of
+from evaluation.evaluator import BudgetExhausted, ReplayDivergence, SpaceExhausted
 from evaluation.objectives import Objective
-from evaluation.results import ChildResult, ChildTask, Evaluation, FailureReason
+from evaluation.results import ChildResult, Evaluation, FailureReason, Fidelity
 from evaluation.scoring import Scoring, checked_result, is_lost, without_effort
 from evaluation.storage import Storage
 from evaluation.tables import LoggedProposal, SessionRecord
@@ -32,14 +29,6 @@ _ROUNDING = 1e-9
 """Budgets and costs are sums of floats."""
 
 
-@dataclass
-class _Open:
-    """An architecture whose result is awaited: the proposal that pays, and its repeats, by sequence."""
-
-    task: ChildTask
-    proposals: list[LoggedProposal] = field(default_factory=list)
-
-
 class LedgerSession:
     """Gives one searcher its scores and keeps its account; `Ledger.session` makes it.
 
@@ -48,9 +37,10 @@ class LedgerSession:
     it: the searcher must propose the same again (else `ReplayDivergence`), gets the logged results without
     evaluation or charge, and goes on where the log ends.
 
-    What a proposal costs: `fidelity.cost` the first time this session asks for a digest, even if the shared
-    cache answers; 0 for its repeats, for proposals over a hard limit, and for infrastructure failures
-    (those may be asked for again, and pay then).
+    What a proposal costs: `fidelity.cost` the first time this session asks for a digest at that fidelity, even if
+    the shared cache answers; 0 for its repeats, for proposals over a hard limit, and for infrastructure failures
+    (those may be asked for again, and pay then). What it cost counts from when it is handed back, and until then
+    what it may cost: so the account depends on the order of proposals alone, never on which child ended first.
 
     Attributes:
         budget: what all proposals together may cost.
@@ -76,16 +66,14 @@ class LedgerSession:
         self._scoring = scoring
         self._log = storage.proposals(record)
         self._done: list[Evaluation | None] = []  # by sequence; None while open
+        self._may_cost: list[float] = []  # likewise
         self._given = 0  # how many of _done were handed out
         self._spent = 0.0
-        self._asked: set[str] = set()
-        self._results: dict[
-            str, ChildResult
-        ] = {}  # by digest; infrastructure failures are not in it
-        self._open: dict[str, _Open] = {}  # by digest, in order of proposal
+        self._asked: set[Key] = set()
+        self._results: dict[Key, ChildResult] = {}  # infrastructure failures are not in it
+        self._children = Children(storage, scoring)
         self._free_in_a_row = 0
-        self._every = 0
-        self._at_barrier: Callable[[int], None] = lambda count: None
+        self._barriers = Barriers()
 
     @property
     def name(self) -> str:
@@ -93,15 +81,29 @@ class LedgerSession:
         return self._record.name
 
     @property
+    def fidelity(self) -> Fidelity:
+        """How children are trained in full."""
+        return self._scoring.fidelity
+
+    @property
     def spent(self) -> float:
-        """What the proposals with a result have cost."""
+        """What the proposals handed back have cost."""
         return self._spent
 
     @property
     def remaining(self) -> float:
         """What is left of the budget when everything under way is paid."""
-        reserved = len(self._open) * self._scoring.fidelity.cost
-        return max(0.0, self.budget - self._spent - reserved)
+        return max(0.0, self.budget - self._spent - sum(self._may_cost[self._given :]))
+
+    @property
+    def under_way(self) -> int:
+        """Number of proposals made and not handed back yet."""
+        return len(self._done) - self._given
+
+    @property
+    def must_drain(self) -> bool:
+        """Whether a barrier comes next, so that everything under way is to be collected before more is submitted."""
+        return self.under_way > 0 and self._barriers.is_at(len(self._done))
 
     @property
     def unpaid(self) -> float:
@@ -121,8 +123,8 @@ class LedgerSession:
 
     @property
     def history(self) -> list[Evaluation]:
-        """Evaluations of all proposals made so far that have one, in order."""
-        return [evaluation for evaluation in self._done if evaluation is not None]
+        """All evaluations handed back so far, in order."""
+        return [evaluation for evaluation in self._done[: self._given] if evaluation is not None]
 
     @property
     def objective(self) -> Objective:
@@ -148,7 +150,7 @@ class LedgerSession:
         """
         if self._done or every < 1:
             raise ValueError("barriers, 1 or more proposals apart, come before the first proposal")
-        self._every, self._at_barrier = every, at_barrier
+        self._barriers = Barriers(every, at_barrier)
 
     def start_at(self, sequence: int) -> None:
         """Take the first `sequence` proposals from the log, as if they had just been made and handed back.
@@ -170,11 +172,9 @@ class LedgerSession:
         for evaluation in ready:
             self._done.append(None)
             self._replay(evaluation)
-        self._given = sequence
+        self._hand_out(sequence)
         self._announce(0)
-        if self._every:
-            for count in range(self._every, sequence + 1, self._every):
-                self._at_barrier(count)
+        self._barriers.pass_all(0, sequence)
 
     def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
         """Propose, wait, and get one evaluation a proposal, in order.
@@ -193,11 +193,12 @@ class LedgerSession:
             results += self.collect()
         return results
 
-    def submit(self, batch: Sequence[Choices]) -> list[int]:
+    def submit(self, batch: Sequence[Choices], fidelity: Fidelity | None = None) -> list[int]:
         """Write proposals down; evaluating them is for `collect`.
 
-        Where the budget does not reach for all of them, only the first ones that it can pay for are taken; where a
-        barrier comes, only those before it.
+        They are trained at `fidelity`, or in full where it is not given or the session's own. Where the budget does not
+        reach for all of them, only the first ones that it can pay for are taken; where a barrier comes, only those
+        before it.
 
         Returns:
             The sequence number of each proposal taken.
@@ -211,24 +212,29 @@ class LedgerSession:
             LedgerError: it cannot be written.
         """
         with self._timed():
-            return self._submit(batch)
+            return self._submit(batch, None if fidelity == self.fidelity else fidelity)
 
-    def _submit(self, batch: Sequence[Choices]) -> list[int]:
-        self._check_not_over()
+    def _submit(self, batch: Sequence[Choices], reduced: Fidelity | None) -> list[int]:
+        self._check_not_over(reduced)
+        if self.must_drain:
+            raise ValueError("a barrier comes next: collect what was submitted before it")
         first = len(self._done)
         architectures = [self._scoring.space.architecture(choices) for choices in batch]
-        architectures = architectures[: self._before_barrier()]
+        architectures = architectures[: self._barriers.room(first)]
         new: list[LoggedProposal] = []
         for architecture in architectures:
-            if not self._affordable(architecture):
+            if not self._affordable(architecture, reduced):
                 break
-            self._propose(architecture, new)
+            self._propose(architecture, reduced, new)
         self._storage.log(self._record, new)
         self._announce(first)
         return list(range(first, len(self._done)))
 
-    def collect(self) -> list[Evaluation]:
+    def collect(self, count: int | None = None) -> list[Evaluation]:
         """Evaluate what was submitted; one evaluation a proposal not yet handed out, in order.
+
+        With `count`, only the next so many are waited for (fewer where fewer were submitted), while the children of
+        later proposals train already, and go on training when this returns.
 
         Can be called again after an exception: results that were ready are kept.
 
@@ -237,28 +243,38 @@ class LedgerSession:
             LedgerError: a result cannot be written.
         """
         with self._timed():
-            return self._collect()
+            return self._collect(count)
 
-    def _collect(self) -> list[Evaluation]:
-        self._answer_from_cache()
-        waiting = list(self._open.values())
-        if waiting:
-            results = self._scoring.evaluator.evaluate([each.task for each in waiting])
-            try:
-                for index, result in results:
-                    self._finish(waiting[index], result, to_cache=True)
-            finally:
-                if isinstance(results, Generator):
-                    results.close()  # at once, not when the collector comes by: it holds workers
-        if self._open:
-            raise EvaluationError(
-                f"the evaluator gave no result for {', '.join(sorted(self._open))}"
-            )
-        ready = self._done[self._given :]
-        self._given = len(self._done)
-        if ready and self._every and self._given % self._every == 0:
-            self._at_barrier(self._given)
-        return [evaluation for evaluation in ready if evaluation is not None]
+    def stop(self) -> None:
+        """Give up the children that are still training after a `collect` of some; collecting begins them anew."""
+        self._children.stop()
+
+    def _collect(self, count: int | None) -> list[Evaluation]:
+        made, before = len(self._done), self._given
+        until = made if count is None else min(made, before + count)
+        if count is None:
+            for finished in self._children.all_results():
+                self._finish(finished)
+        else:
+            self._finish_until(until)
+        self._hand_out(until)
+        self._barriers.pass_all(before, until)
+        return [evaluation for evaluation in self._done[before:until] if evaluation is not None]
+
+    def _finish_until(self, until: int) -> None:
+        try:
+            while any(evaluation is None for evaluation in self._done[self._given : until]):
+                for finished in self._children.next_results():
+                    self._finish(finished)
+        except BaseException:
+            self._children.stop()  # its results would have nowhere to go
+            raise
+
+    def _hand_out(self, until: int) -> None:
+        for evaluation in self._done[self._given : until]:
+            assert evaluation is not None, "handed out before it is known"
+            self._spent += evaluation.charged
+        self._given = until
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -268,16 +284,7 @@ class LedgerSession:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _before_barrier(self) -> int | None:
-        """How many proposals may be made before the next barrier; None where there are none."""
-        if not self._every:
-            return None
-        left = -len(self._done) % self._every
-        if left == 0 and self._given < len(self._done):
-            raise ValueError("a barrier comes next: collect what was submitted before it")
-        return left or self._every
-
-    def _check_not_over(self) -> None:
+    def _check_not_over(self, reduced: Fidelity | None) -> None:
         if self.replaying:
             return  # what is logged was allowed, wherever batches began and ended
         if self._free_in_a_row >= FREE_IN_A_ROW:
@@ -285,28 +292,34 @@ class LedgerSession:
                 f"session {self.name}: the last {FREE_IN_A_ROW} proposals were all free "
                 "(known already, or over a limit)"
             )
-        if self.remaining < self._scoring.fidelity.cost - _ROUNDING:
+        if self.remaining < self._cost(reduced) - _ROUNDING:
+            spent = self.budget - self.remaining
             raise BudgetExhausted(
-                f"session {self.name}: {self._spent:g} of {self.budget:g} children are spent"
+                f"session {self.name}: {spent:g} of {self.budget:g} children are spent"
             )
 
-    def _affordable(self, architecture: Architecture) -> bool:
-        sequence = len(self._done)
+    def _cost(self, reduced: Fidelity | None) -> float:
+        return (reduced or self.fidelity).cost
+
+    def _affordable(self, architecture: Architecture, reduced: Fidelity | None) -> bool:
+        sequence, key = len(self._done), (architecture.digest, reduced)
         logged = self._log[sequence].evaluation if sequence < len(self._log) else None
         if logged is not None:
             cost = logged.charged
-        elif architecture.digest in self._results or architecture.digest in self._open:
+        elif key in self._results or key in self._children:
             cost = 0.0
         else:
-            cost = self._scoring.fidelity.cost
+            cost = self._cost(reduced)
         return cost <= self.remaining + _ROUNDING
 
-    def _propose(self, architecture: Architecture, new: list[LoggedProposal]) -> None:
+    def _propose(
+        self, architecture: Architecture, reduced: Fidelity | None, new: list[LoggedProposal]
+    ) -> None:
         """Give the next sequence number: replayed, done at once, or open. Unlogged ones go to `new`."""
-        sequence, digest = len(self._done), architecture.digest
+        sequence, key = len(self._done), (architecture.digest, reduced)
         logged = self._log[sequence] if sequence < len(self._log) else None
         if logged is not None:
-            self._check_replay(logged, architecture)
+            self._check_replay(logged, architecture, reduced)
         self._done.append(None)
         if logged is not None and logged.evaluation is not None:
             self._replay(logged.evaluation)
@@ -314,48 +327,52 @@ class LedgerSession:
         proposal = logged or LoggedProposal(
             sequence=sequence,
             architecture=architecture,
-            is_new=digest not in self._asked,
+            is_new=key not in self._asked,
             evaluation=None,
+            fidelity=reduced,
         )
-        self._asked.add(digest)
+        self._asked.add(key)
         evaluation = self._answer_at_once(proposal)
         if evaluation is not None:
             proposal = replace(proposal, evaluation=evaluation)
             self._settle(evaluation)
-        else:
-            if digest not in self._open:
-                self._open[digest] = _Open(self._scoring.task(architecture))
-            self._open[digest].proposals.append(proposal)
-        is_first = evaluation is None and len(self._open[digest].proposals) == 1
-        self._free_in_a_row = 0 if is_first else self._free_in_a_row + 1
+        pays = evaluation is None and self._children.add(proposal)
+        self._may_cost.append(self._cost(reduced) if pays else 0.0)
+        self._free_in_a_row = 0 if pays else self._free_in_a_row + 1
         if logged is None:
             new.append(proposal)
         elif evaluation is not None:
             self._storage.finish(self._record, [evaluation])
 
-    def _check_replay(self, logged: LoggedProposal, architecture: Architecture) -> None:
-        if logged.architecture.choices != architecture.choices:
+    def _check_replay(
+        self, logged: LoggedProposal, architecture: Architecture, reduced: Fidelity | None
+    ) -> None:
+        if (logged.architecture.choices, logged.fidelity) != (architecture.choices, reduced):
             raise ReplayDivergence(
                 f"session {self.name}, proposal {logged.sequence}: the log says "
-                f"{list(logged.architecture.choices)}, the resumed search proposes "
-                f"{list(architecture.choices)}; resume with the settings, seed and versions that it "
-                "was begun with, or start a new run"
+                f"{list(logged.architecture.choices)} at {logged.fidelity or 'full fidelity'}, the resumed search "
+                f"proposes {list(architecture.choices)} at {reduced or 'full fidelity'}; resume with the settings, "
+                "seed and versions that it was begun with, or start a new run"
             )
 
     def _replay(self, evaluation: Evaluation) -> None:
         """Take a logged evaluation as this session's own."""
-        self._asked.add(evaluation.architecture.digest)
+        is_first = (key := _key(evaluation)) not in self._asked
+        self._asked.add(key)
         self._settle(evaluation)
+        # a child that was lost might have cost as much as any other until it was handed back
+        lost = is_first and is_lost(evaluation.result)
+        self._may_cost.append(self._cost(evaluation.fidelity) if lost else evaluation.charged)
         is_free = evaluation.charged == 0 and not is_lost(evaluation.result)
         self._free_in_a_row = self._free_in_a_row + 1 if is_free else 0
 
     def _answer_at_once(self, proposal: LoggedProposal) -> Evaluation | None:
         """The evaluation of a repeat of something known, or of a network over a limit; else None."""
         architecture = proposal.architecture
-        known = self._results.get(architecture.digest)
+        known = self._results.get(key_of(proposal))
         if known is not None:
             return self._evaluation(proposal, without_effort(known), charged=0.0)
-        if architecture.digest in self._open:
+        if key_of(proposal) in self._children:
             return None
         costs = self._scoring.costs(architecture, None)
         refusal = self._scoring.refusal(architecture, costs)
@@ -370,33 +387,29 @@ class LedgerSession:
             charged=0.0,
             is_new=proposal.is_new,
             rejected=refusal,
+            fidelity=proposal.fidelity,
         )
 
-    def _answer_from_cache(self) -> None:
-        for each in list(self._open.values()):
-            result = self._storage.cached(self._scoring.key(each.task))
-            if result is not None:
-                self._finish(each, without_effort(result), to_cache=False)
-
-    def _finish(self, finished: _Open, result: ChildResult, *, to_cache: bool) -> None:
+    def _finish(self, finished: Finished) -> None:
         """Write a result with its charge, for the proposal that pays and its repeats, in one transaction."""
-        digest = finished.task.architecture.digest
-        result = checked_result(result)
+        child, result = finished.child, checked_result(finished.result)
+        digest = child.task.architecture.digest
         lost = is_lost(result)
         if result.failure is not None:
             _log.warning("%s: %s: %s", digest, result.failure, result.message)
-        if result.failure is FailureReason.TIMEOUT and to_cache:
+        if result.failure is FailureReason.TIMEOUT and finished.trained:
             _log.warning(
                 "a time-out depends on how busy the machine is: resuming repeats it, "
                 "but another run with this seed may differ from here on"
             )
-        payer, *repeats = finished.proposals
-        cost = 0.0 if lost else self._scoring.fidelity.cost
+        payer, *repeats = child.proposals
+        cost = 0.0 if lost else child.task.fidelity.cost
         evaluations = [self._evaluation(payer, result, charged=cost)]
         evaluations += [self._evaluation(p, without_effort(result), charged=0.0) for p in repeats]
-        entry = (self._scoring.key(finished.task), result) if to_cache and not lost else None
+        to_cache = finished.trained and not lost
+        entry = (self._scoring.key(child.task), result) if to_cache else None
         self._storage.finish(self._record, evaluations, cache=entry)
-        del self._open[digest]
+        self._children.remove(child)
         for evaluation in evaluations:
             self._settle(evaluation)
         for evaluation in evaluations:
@@ -415,14 +428,14 @@ class LedgerSession:
             reward=self._scoring.reward(result, costs, proposal.sequence),
             charged=charged,
             is_new=proposal.is_new,
+            fidelity=proposal.fidelity,
         )
 
     def _settle(self, evaluation: Evaluation) -> None:
         """Put a durable evaluation into the account."""
         self._done[evaluation.sequence] = evaluation
-        self._spent += evaluation.charged
         if evaluation.result is not None and not is_lost(evaluation.result):
-            self._results.setdefault(evaluation.architecture.digest, evaluation.result)
+            self._results.setdefault(_key(evaluation), evaluation.result)
 
     def _announce(self, first: int) -> None:
         for evaluation in self._done[first:]:
@@ -432,3 +445,7 @@ class LedgerSession:
     def _tell(self, evaluation: Evaluation) -> None:
         if self.on_result is not None:
             self.on_result(evaluation)
+
+
+def _key(evaluation: Evaluation) -> Key:
+    return evaluation.architecture.digest, evaluation.fidelity

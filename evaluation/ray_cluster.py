@@ -77,9 +77,13 @@ class WorkerLost(Exception):
 
 
 class Cluster:
-    """The Ray that children run on, started or joined, with the data set in its object store."""
+    """The Ray that children run on, started or joined, with the data set in its object store.
 
-    def __init__(self, config: EvaluatorConfig, dataset: Dataset) -> None:
+    `dataset`, `training`: what workers are made with.
+    """
+
+    def __init__(self, config: EvaluatorConfig, dataset: Dataset, training: TrainingConfig) -> None:
+        self.training = training
         self._folder: _SessionFolder | None = None
         self._joined = False
         try:

@@ -26,11 +26,36 @@ class FailureReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fidelity:
-    """How thoroughly a child is trained, and what that costs the budget (a full search child = 1)."""
+    """How thoroughly a child is trained, and what that costs the budget (a full search child = 1).
+
+    Attributes:
+        name: for people; part of the child's seed.
+        epochs: passes over the training images that are used.
+        data_fraction: share of the training images that is used, of each class alike, in (0, 1].
+        resolution: height in pixels that images are scaled down to; None: as they are.
+        cost: what a child takes from the budget.
+    """
 
     name: str
     epochs: int
+    data_fraction: float = 1.0
+    resolution: int | None = None
     cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0 < self.data_fraction <= 1 or not self.cost >= 0:
+            raise ValueError(
+                f"fidelity {self.name}: expected epochs of 1 or more, a data_fraction in (0, 1] and a cost of 0 or "
+                f"more, got {self.epochs}, {self.data_fraction:g} and {self.cost:g}"
+            )
+        if self.resolution is not None and self.resolution < 1:
+            raise ValueError(f"fidelity {self.name}: resolution {self.resolution} is no size")
+
+    @property
+    def reductions(self) -> str:
+        """What is reduced besides epochs, as text for keys and seeds; "" for all images in full size."""
+        images = f"/data{self.data_fraction!r}" if self.data_fraction < 1 else ""
+        return images + (f"/{self.resolution}px" if self.resolution is not None else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +125,7 @@ class Evaluation:
         charged: what this proposal took from the budget (0 for repeats, rejections, infrastructure faults).
         is_new: the session asked for this key for the first time.
         rejected: which hard limit the network breaks ("latency_ms 3.1 > 2.0"), else "".
+        fidelity: at what reduced fidelity the child was trained; None: at the session's own, in full.
     """
 
     sequence: int
@@ -110,6 +136,12 @@ class Evaluation:
     charged: float
     is_new: bool
     rejected: str = ""
+    fidelity: Fidelity | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the child was trained at the session's own fidelity: only such ones are compared and picked."""
+        return self.fidelity is None
 
     @property
     def ok(self) -> bool:

@@ -50,25 +50,25 @@ class Scoring:
             "evaluator": self.evaluator.key,
             "objective": self.objective.settings,
             "limits": self.limits.model_dump_json(),
-            "fidelity": f"{fidelity.name}, {fidelity.epochs} epochs, cost {fidelity.cost:g}",
+            "fidelity": f"{fidelity.name}, {fidelity.epochs} epochs{fidelity.reductions}, cost {fidelity.cost:g}",
             "training seed": str(self.training_seed),
             "replicate": str(self.replicate),
         }
 
-    def task(self, architecture: Architecture) -> ChildTask:
-        """What the evaluator is to do."""
-        digest = architecture.digest
+    def task(self, architecture: Architecture, reduced: Fidelity | None = None) -> ChildTask:
+        """What the evaluator is to do, at the session's own fidelity or at a reduced one."""
+        fidelity = reduced or self.fidelity
         return ChildTask(
             architecture=architecture,
             network=self.network(architecture) if self.evaluator.needs_network else None,
-            fidelity=self.fidelity,
+            fidelity=fidelity,
             replicate=self.replicate,
-            seed=child_seed(self.training_seed, digest, self.fidelity, self.replicate),
+            seed=child_seed(self.training_seed, architecture.digest, fidelity, self.replicate),
         )
 
     def key(self, task: ChildTask) -> str:
         """Under what the shared cache keeps the result."""
-        fidelity = f"{task.fidelity.name}-{task.fidelity.epochs}"
+        fidelity = f"{task.fidelity.name}-{task.fidelity.epochs}{task.fidelity.reductions}"
         return f"{self.evaluator.key}/{task.architecture.digest}/{fidelity}/{task.seed}"
 
     def network(self, architecture: Architecture) -> Network:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from evaluation.codec import dump, result_from_json, result_to_json
+from evaluation.codec import dump, fidelity_to_json, result_from_json, result_to_json
 from evaluation.evaluator import EvaluationError
 from evaluation.results import ChildResult, Evaluation
 from evaluation.tables import (
@@ -111,6 +111,8 @@ class Storage:
             if version is None:
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
                 connection.execute(sa.insert(meta_table).values(row))
+            elif version == "1":
+                _add_fidelities(connection)
             elif version != str(SCHEMA_VERSION):
                 raise LedgerError(
                     f"ledger {self._where}: schema version {version}, but this Netlathe knows "
@@ -199,6 +201,7 @@ class Storage:
                 "is_new": p.is_new,
                 "status": "open",
                 "rejected": "",
+                "fidelity": fidelity_to_json(p.fidelity) if p.fidelity else None,
                 **(outcome_values(p.evaluation) if p.evaluation else NO_OUTCOME),
             }
             for p in proposals
@@ -259,6 +262,13 @@ class Storage:
         with self._reading() as connection:
             text = connection.scalar(sa.select(records_table.c.value).where(same))
         return None if text is None else json.loads(text)
+
+
+def _add_fidelities(connection: sa.Connection) -> None:
+    """From version 1, in which all of a session's children had its own fidelity."""
+    connection.exec_driver_sql("ALTER TABLE proposals ADD COLUMN fidelity TEXT")
+    newer = sa.update(meta_table).where(meta_table.c.name == "schema_version").values(value="2")
+    connection.execute(newer)
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:

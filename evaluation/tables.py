@@ -13,12 +13,14 @@ from archspace import Architecture
 from evaluation.codec import (
     costs_from_json,
     costs_to_json,
+    fidelity_from_json,
     result_from_json,
     result_to_json,
 )
-from evaluation.results import Evaluation
+from evaluation.results import Evaluation, Fidelity
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added the column `proposals.fidelity`; `storage` brings ledgers of version 1 up to it."""
 
 metadata = sa.MetaData()
 
@@ -57,6 +59,7 @@ proposals_table = sa.Table(
     sa.Column("reward", sa.Float(53)),
     sa.Column("result", sa.Text),
     sa.Column("costs", sa.Text),
+    sa.Column("fidelity", sa.Text),  # JSON of a reduced one; NULL: the session's own
 )
 
 results_table = sa.Table(
@@ -94,12 +97,13 @@ class SessionRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoggedProposal:
-    """One row of a session's log. `evaluation` is None while there is no result."""
+    """One row of a session's log. `evaluation` is None while there is no result; `fidelity` as in `Evaluation`."""
 
     sequence: int
     architecture: Architecture
     is_new: bool
     evaluation: Evaluation | None
+    fidelity: Fidelity | None = None
 
 
 def session_name(strategy: str, seed: int) -> str:
@@ -140,6 +144,7 @@ def logged_proposal(row: sa.Row[Any], space_digest: str) -> LoggedProposal:
         digest=row.digest,
         label=row.label,
     )
+    fidelity = fidelity_from_json(row.fidelity) if row.fidelity else None
     evaluation = None
     if row.status != "open":
         evaluation = Evaluation(
@@ -151,7 +156,12 @@ def logged_proposal(row: sa.Row[Any], space_digest: str) -> LoggedProposal:
             charged=row.charged,
             is_new=row.is_new,
             rejected=row.rejected,
+            fidelity=fidelity,
         )
     return LoggedProposal(
-        sequence=row.sequence, architecture=architecture, is_new=row.is_new, evaluation=evaluation
+        sequence=row.sequence,
+        architecture=architecture,
+        is_new=row.is_new,
+        evaluation=evaluation,
+        fidelity=fidelity,
     )

@@ -9,6 +9,7 @@ from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
 from search.export_run import export_pick, export_within
 from search.finals import standard_error
+from search.halving_config import HalvingConfig, RungConfig, rungs_of
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
 from search.parts import Phase, RunParts, SessionStarted
@@ -34,6 +35,7 @@ __all__ = [
     "Comparison",
     "DamagedRun",
     "Goal",
+    "HalvingConfig",
     "NotARun",
     "OtherVersion",
     "ParetoArchive",
@@ -44,6 +46,7 @@ __all__ = [
     "RunFilesError",
     "RunParts",
     "RunSummary",
+    "RungConfig",
     "ScheduleConfig",
     "SearchBench",
     "SearchConfig",
@@ -66,6 +69,7 @@ __all__ = [
     "read_summary",
     "read_trials",
     "run_search",
+    "rungs_of",
     "standard_error",
     "tabulate_choices",
     "tabulate_space",

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from archspace import SearchSpace, write_atomic
-from evaluation import Evaluation
+from evaluation import Evaluation, Fidelity
+from search.rung_correlations import RungCorrelation, RungCount, rung_correlations, rung_counts
 
 ANALYSIS_FILE = "analysis.json"
 LEAST_CHILDREN = 20
@@ -72,12 +73,15 @@ class Analysis:
 
     `explained`: share of the rewards' variance that decisions explain on children not used (out-of-bag R²), None
     where there are fewer than 20 children, or all have the same reward; `importances` are empty where it is below 0.1.
+    Only children trained in full count there. `rungs` and `rung_correlations` are empty without halving.
     """
 
     session: str
     explained: float | None
     importances: tuple[Importance, ...]
     learnt: Learnt = field(default_factory=Learnt)
+    rungs: tuple[RungCount, ...] = ()
+    rung_correlations: tuple[RungCorrelation, ...] = ()
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -85,13 +89,36 @@ class Analysis:
 
 
 def analyse(
-    session: str, space: SearchSpace, evaluations: Sequence[Evaluation], learnt: Learnt
+    session: str,
+    space: SearchSpace,
+    evaluations: Sequence[Evaluation],
+    learnt: Learnt,
+    rungs: Sequence[Fidelity] = (),
 ) -> Analysis:
-    """Importance by permutation in a random forest over choices (Breiman 2001, section 10), and what was learnt."""
-    children = [evaluation for evaluation in evaluations if evaluation.ok and evaluation.is_new]
+    """Importance by permutation in a random forest over choices (Breiman 2001, section 10), and what was learnt.
+
+    Args:
+        rungs: the fidelities of a search with halving, the full one last.
+    """
+    explained, importances = _importances(space, evaluations)
+    return Analysis(
+        session,
+        explained,
+        importances,
+        learnt,
+        rung_counts(evaluations, rungs),
+        rung_correlations(evaluations, rungs),
+    )
+
+
+def _importances(
+    space: SearchSpace, evaluations: Sequence[Evaluation]
+) -> tuple[float | None, tuple[Importance, ...]]:
+    """(share explained, importances); see `Analysis`."""
+    children = [e for e in evaluations if e.ok and e.is_new and e.is_full]
     rewards = np.array([child.reward for child in children])
     if len(children) < LEAST_CHILDREN or np.ptp(rewards) == 0:
-        return Analysis(session, None, (), learnt)
+        return None, ()
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
@@ -100,7 +127,7 @@ def analyse(
     forest.fit(choices, rewards)
     explained = float(forest.oob_score_)
     if explained < LEAST_EXPLAINED:
-        return Analysis(session, explained, (), learnt)
+        return explained, ()
     found = permutation_importance(
         forest, choices, rewards, n_repeats=_PERMUTATIONS, random_state=0
     )
@@ -121,4 +148,4 @@ def analyse(
                 gain=float(means[best] - rewards.mean()),
             )
         )
-    return Analysis(session, explained, tuple(importances), learnt)
+    return explained, tuple(importances)

@@ -7,8 +7,11 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evaluation import Fidelity
-from search.strategies import PPOConfig, RandomConfig, StrategyConfig
+from search.halving_config import HalvingConfig
+from search.strategies import PPOConfig, RandomConfig, StrategyConfig, SurrogateConfig
 
+HALVING_STRATEGIES = (PPOConfig, SurrogateConfig, RandomConfig)
+"""Those whose strategies propose without evaluating, and tell fidelities apart where they learn."""
 RECALIBRATE_FROM = 200
 """Children; below, measuring during the search is off unless asked for."""
 
@@ -49,6 +52,11 @@ class SearchConfig(BaseModel):
         description="run beside the strategy through the same ledger, each with its own equal budget",
     )
     recalibration: RecalibrationConfig = Field(default_factory=RecalibrationConfig)
+    halving: HalvingConfig | None = Field(
+        None,
+        description="train children cheaply first, and only promising ones further; the controls, too; "
+        "null: all in full",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> SearchConfig:
@@ -57,6 +65,23 @@ class SearchConfig(BaseModel):
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise ValueError(f"{', '.join(twice)} stands twice among strategy and controls")
+        return self
+
+    @model_validator(mode="after")
+    def _can_halve(self) -> SearchConfig:
+        if self.halving is None:
+            return self
+        for config in (self.strategy, *self.controls):
+            if not isinstance(config, HALVING_STRATEGIES):
+                raise ValueError(
+                    f"search.halving: {config.name} learns from children trained in full alone; strategy and controls "
+                    "may be ppo, surrogate and random, or leave halving out"
+                )
+            if not isinstance(config, RandomConfig) and config.goal != "reward":
+                raise ValueError(
+                    f"search.halving ranks children by their reward: {config.name} cannot have goal "
+                    f"{config.goal} with it"
+                )
         return self
 
 

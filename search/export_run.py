@@ -134,7 +134,7 @@ def export_within(parts: RunParts, limits: LimitsConfig, directory: Path) -> tup
     suggested = best_suggestion(parts, limits, history, better_than=better_than)
     chosen = suggested or archived
     if chosen is None:
-        known = [e.costs for e in history if e.ok and e.costs]
+        known = [e.costs for e in history if e.ok and e.is_full and e.costs]
         least_ms = min((costs.latency_worst_ms.value for costs in known), default=float("nan"))
         least_mj = min((costs.energy_worst_mj.value for costs in known), default=float("nan"))
         raise LookupError(
@@ -177,7 +177,9 @@ def export_pick(parts: RunParts, pick: str, directory: Path) -> str:
     history = parts.ledger.evaluations(summary.session)
     by_name = {each.pick: each.digest for each in summary.picks}
     digest = by_name.get(pick, pick)
-    found = next((e for e in history if e.ok and e.architecture.digest == digest), None)
+    found = next(
+        (e for e in history if e.ok and e.is_full and e.architecture.digest == digest), None
+    )
     if found is None:
         raise LookupError(
             f"no network {pick!r} in this run; there are: {', '.join(by_name) or 'no picks'}, and the digests in "

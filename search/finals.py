@@ -85,8 +85,8 @@ def choose(
 
 
 def worth_picking(parts: RunParts, history: Sequence[Evaluation]) -> list[Evaluation]:
-    """Networks that reach the objective's accuracy floor; all that have an accuracy where none does."""
-    trained = [e for e in history if e.ok]
+    """Networks trained in full that reach the objective's accuracy floor; all of them where none does."""
+    trained = [e for e in history if e.ok and e.is_full]
     good = [e for e in trained if e.accuracy >= parts.accuracy_floor]
     if trained and not good:
         _log.warning("no network reached the accuracy floor of %.3g", parts.accuracy_floor)

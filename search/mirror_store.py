@@ -99,7 +99,12 @@ class MirrorStore:
         # Optuna would try five times, up to two seconds apart: a second of waiting is enough here.
         _check_writable(self._directory / DATABASE)
         states = optuna.trial.TrialState
-        state = {"complete": states.COMPLETE, "failed": states.FAIL, "rejected": states.PRUNED}
+        state = {
+            "complete": states.COMPLETE,
+            "reduced": states.PRUNED,
+            "failed": states.FAIL,
+            "rejected": states.PRUNED,
+        }
         with _apart():
             self._study.add_trial(
                 optuna.create_trial(

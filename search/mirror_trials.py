@@ -12,7 +12,8 @@ from evaluation import Evaluation, Fidelity
 if TYPE_CHECKING:
     from search.finals import Final
 
-State = Literal["complete", "failed", "rejected"]
+State = Literal["complete", "reduced", "failed", "rejected"]
+"""reduced: not trained in full, so that it has no place on the study's front."""
 Attribute = str | int | float | bool | None | list[float]
 
 
@@ -43,9 +44,10 @@ class MirrorTrial:
 
 
 def trial_of(
-    space: SearchSpace, session: str, evaluation: Evaluation, fidelity: Fidelity
+    space: SearchSpace, session: str, evaluation: Evaluation, full: Fidelity
 ) -> MirrorTrial:
-    """The trial of one proposal of the search."""
+    """The trial of one proposal of the search; one that was not trained in full has its accuracy as an attribute."""
+    fidelity = evaluation.fidelity or full
     strategy, _, seed = session.rpartition("-")
     architecture, costs, result = evaluation.architecture, evaluation.costs, evaluation.result
     attributes: dict[str, Attribute] = {
@@ -81,17 +83,28 @@ def trial_of(
     if evaluation.rejected:
         attributes["rejected"] = evaluation.rejected
     values = None
-    if evaluation.ok and costs is not None:
+    reduced = evaluation.ok and not evaluation.is_full
+    if reduced:
+        attributes["accuracy"] = evaluation.accuracy
+    elif evaluation.ok and costs is not None:
         values = Values(evaluation.accuracy, costs.latency_ms.value, costs.energy_mj.value)
     thresholds = result.exit_thresholds if result is not None else ()
     return MirrorTrial(
         key=f"{session}/{evaluation.sequence}",
-        state="complete" if values else "rejected" if evaluation.rejected else "failed",
+        state=_state(evaluation, has_values=values is not None),
         values=values,
         params=space.named(architecture.choices),
         attributes={name: value for name, value in attributes.items() if value is not None},
         document=(lambda: _document(space, architecture, thresholds)) if values else None,
     )
+
+
+def _state(evaluation: Evaluation, *, has_values: bool) -> State:
+    if has_values:
+        return "complete"
+    if evaluation.ok and not evaluation.is_full:
+        return "reduced"
+    return "rejected" if evaluation.rejected else "failed"
 
 
 def final_trials(

@@ -19,8 +19,8 @@ class Point(NamedTuple):
 
 
 def point_of(evaluation: Evaluation) -> Point | None:
-    """The evaluation's point; None where accuracy or costs are missing."""
-    if not evaluation.ok or evaluation.costs is None:
+    """The evaluation's point; None where accuracy or costs are missing, or it was not trained in full."""
+    if not evaluation.ok or not evaluation.is_full or evaluation.costs is None:
         return None
     costs = evaluation.costs
     return Point(evaluation.accuracy, costs.latency_ms.value, costs.energy_mj.value)
@@ -52,7 +52,7 @@ def nondominated(points: Sequence[Point]) -> list[int]:
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     """Evaluations that no other dominates in (accuracy, latency, energy), fastest first.
 
-    Failed and rejected proposals, and those without costs, are left out. Of equal points only the one with the
+    Failed and rejected proposals, those without costs and those not trained in full are left out. Of equal points only the one with the
     smallest digest stays, so the order of `evaluations` does not matter.
     """
     pairs = [(e, p) for e in evaluations if (p := point_of(e)) is not None]
@@ -117,12 +117,12 @@ def picks(evaluations: Iterable[Evaluation]) -> Picks:
 def within_costs(evaluations: Iterable[Evaluation], limits: LimitsConfig) -> list[Evaluation]:
     """Those whose predicted costs, no exit taken, hold `limits`, the most accurate first.
 
-    Ties: lower latency, lower energy, smaller digest. Failed and rejected proposals are left out, of repeats all but
-    the first.
+    Ties: lower latency, lower energy, smaller digest. Failed and rejected proposals and those not trained in full are left out,
+    of repeats all but the first.
     """
     distinct: dict[str, Evaluation] = {}
     for evaluation in evaluations:
-        if evaluation.ok and evaluation.costs and not violation(evaluation.costs, limits):
+        if point_of(evaluation) and evaluation.costs and not violation(evaluation.costs, limits):
             distinct.setdefault(evaluation.architecture.digest, evaluation)
     return sorted(distinct.values(), key=_best_first)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from archspace import Network, SearchSpace
 from child_models import Dataset
 from envs import CostBounds
-from evaluation import Costing, Evaluation, Evaluator, Ledger, LimitsConfig, Objective
+from evaluation import Costing, Evaluation, Evaluator, Fidelity, Ledger, LimitsConfig, Objective
 from latency_models import DeviceFile
 from search.config import ScheduleConfig, SearchConfig
+from search.halving_config import rungs_of
 from search.run_device import RunDevice
 
 
@@ -75,6 +76,14 @@ class RunParts:
     accept_drift: bool = False
     on_phase: Callable[[Phase | SessionStarted], None] = _ignore
     on_evaluation: Callable[[Evaluation], None] = _ignore
+
+    @property
+    def rungs(self) -> tuple[Fidelity, ...]:
+        """Fidelities of a search with halving, the full one last; () without."""
+        if self.search.halving is None:
+            return ()
+        images = self.dataset.input_shape if self.dataset is not None else None
+        return rungs_of(self.search.halving, self.schedule.search, images)
 
     def resolve(self, choices: tuple[int, ...]) -> Network:
         """The network of a point of the space."""

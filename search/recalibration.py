@@ -149,7 +149,7 @@ class _Barriers:
         best: dict[str, Evaluation] = {}
         for evaluation in sorted(self._session.history, key=lambda e: (-e.reward, e.sequence)):
             digest = evaluation.architecture.digest
-            if evaluation.ok and digest not in self._measured:
+            if evaluation.ok and evaluation.is_full and digest not in self._measured:
                 best.setdefault(digest, evaluation)
         return list(best.values())[: self._parts.search.recalibration.networks]
 

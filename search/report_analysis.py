@@ -9,6 +9,7 @@ from search.analysis import LEAST_CHILDREN, Analysis, Belief, Importance, Rankin
 from search.markup import Html, paragraph, section, table
 from search.page import Page
 from search.plot_style import colour, new_figure, plain
+from search.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -18,7 +19,7 @@ _SHOWN = 12
 
 def analysis_section(page: Page, analysis: Analysis) -> Html:
     """Which decisions mattered, what the policy believes, how well the surrogate ranked."""
-    parts = [*_importance(page, analysis), *_beliefs(analysis)]
+    parts = [*_importance(page, analysis), *_beliefs(analysis), *_rungs(analysis)]
     if len(analysis.learnt.rankings) > 1:
         parts.append(
             page.figure(
@@ -86,6 +87,34 @@ def _beliefs(analysis: Analysis) -> list[Html]:
         paragraph(
             "Mean probabilities over networks that the policy samples for this objective; the decisions that it is "
             "surest of.",
+            kind="note",
+        ),
+    ]
+
+
+def _rungs(analysis: Analysis) -> list[Html]:
+    """What was trained at each rung, and how rungs agree; nothing without halving."""
+    if not analysis.rungs:
+        return []
+    counts = [
+        [each.name, f"{each.cost:.3g}", f"{each.children}", f"{each.failed}", f"{each.charged:.3g}"]
+        for each in analysis.rungs
+    ]
+    correlations = [
+        [
+            f"{each.lower} → {each.upper}",
+            f"{each.children}",
+            UNKNOWN if each.spearman is None else f"{each.spearman:.2f}",
+        ]
+        for each in analysis.rung_correlations
+    ]
+    return [
+        table(("rung", "cost of a child", "children", "failed", "paid"), counts),
+        table(("rungs", "children at both", "rank correlation (Spearman)"), correlations),
+        paragraph(
+            "Children are trained at the cheapest rung first, and promising ones at the next, up to the full search "
+            "schedule. The correlation says how well accuracy at the lower rung foretold the order at the higher one; "
+            "only promoted children are trained at both, which makes it look worse than it is over all children.",
             kind="note",
         ),
     ]

@@ -43,8 +43,9 @@ class ParetoFigure(NamedTuple):
 
 
 def scored(trials: pd.DataFrame) -> pd.DataFrame:
-    """New proposals that have an accuracy and a latency."""
-    return trials[(trials["status"] == "ok") & trials["is_new"] & trials["latency_ms"].notna()]
+    """New proposals, trained in full, that have an accuracy and a latency."""
+    known = (trials["status"] == "ok") & trials["latency_ms"].notna()
+    return trials[known & trials["is_new"] & trials["is_full"]]
 
 
 def front_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +151,8 @@ def first_view(curves: Sequence[pd.Series[float]]) -> tuple[float, float] | None
 
 def best_so_far(session: pd.DataFrame, column: str) -> pd.Series[float]:
     """Best value so far by the number of children paid for; starts at the first child with a value."""
-    values = session[column].where(session["status"] == "ok").cummax().ffill()
+    counts = (session["status"] == "ok") & session["is_full"]
+    values = session[column].where(counts).cummax().ffill()
     frame = pd.DataFrame({"paid": session["charged"].cumsum(), "best": values}).dropna()
     return frame.groupby("paid")["best"].max()
 

@@ -193,7 +193,7 @@ def _session_summaries(sessions: Sequence[LedgerSession]) -> tuple[SessionSummar
 
 def _session_summary(session: LedgerSession, reference: tuple[float, float]) -> SessionSummary:
     history = session.history
-    good = [e for e in history if e.ok]
+    good = [e for e in history if e.ok and e.is_full]
     new = [e for e in history if e.is_new]
     strategy, _, seed = session.name.rpartition("-")
     area = hypervolume_2d(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from evaluation import Evaluation, Ledger
+from evaluation import Evaluation, Fidelity, Ledger
 
 RECORD = "clock"
 BUSY = "busy"
@@ -22,7 +22,7 @@ class RunClock:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._busy = 0.0
-        self._counted: set[str] = set()
+        self._counted: set[tuple[str, Fidelity | None]] = set()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -39,9 +39,9 @@ class RunClock:
 
     def count(self, evaluation: Evaluation) -> None:
         """A child that was trained now (not replayed from the log); twins from the cache count once."""
-        digest = evaluation.architecture.digest
-        if evaluation.result is not None and digest not in self._counted:
-            self._counted.add(digest)
+        key = (evaluation.architecture.digest, evaluation.fidelity)
+        if evaluation.result is not None and key not in self._counted:
+            self._counted.add(key)
             self._busy += evaluation.result.train_seconds
 
     @property

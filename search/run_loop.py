@@ -15,6 +15,7 @@ from evaluation import Evaluation, LedgerSession
 from search.analysis import Learnt, analyse
 from search.export_run import export_final, export_plain
 from search.finals import Final, make_final, train_picks, worth_picking
+from search.halving import HalvingSearch
 from search.optuna_mirror import OptunaMirror
 from search.pareto import picks
 from search.parts import Phase, RunParts, SessionStarted
@@ -23,6 +24,7 @@ from search.results import summarise, write_report_files, write_tables
 from search.run_clock import RunClock
 from search.sessions import checkpoint_dir, open_session
 from search.strategies import StrategyConfig, make_strategy
+from search.strategy import BatchStrategy
 from search.summary import RunSummary
 
 _log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ def run_search(parts: RunParts) -> RunSummary:
     parts.on_phase(Phase("export"))
     _export(parts, sessions[0].history, finals)
     summary = summarise(parts, sessions, finals, clock)
-    analysis = analyse(sessions[0].name, parts.space, sessions[0].history, learnt[0])
+    main = sessions[0]
+    analysis = analyse(main.name, parts.space, main.history, learnt[0], parts.rungs)
     write_report_files(parts, sessions, finals, summary, analysis)
     return summary
 
@@ -65,13 +68,20 @@ def _start_workers(parts: RunParts, clock: RunClock) -> None:
         parts.on_phase(Phase("starting workers"))
         with clock.phase("start"):
             parts.evaluator.warm_up()
+    halving, workers = parts.search.halving, len(parts.evaluator.status())
+    if halving is not None and halving.window < workers:
+        _log.warning(
+            "search.halving.window %d keeps that many of %d workers busy; make it twice as many as workers",
+            halving.window,
+            workers,
+        )
 
 
 def _search_with(
     parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
 ) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
-    session = open_session(parts, config)
+    session, halving = open_session(parts, config), parts.search.halving
     logged = session.logged
     parts.on_phase(SessionStarted(session.name, session.budget, logged))
 
@@ -88,11 +98,16 @@ def _search_with(
         bounds=parts.bounds,
         seed=parts.seed,
         objective=parts.objective,
-        checkpoint_dir=checkpoint_dir(parts, session),
+        # checkpoints are taken between batches, and with halving something is always under way
+        checkpoint_dir=None if halving else checkpoint_dir(parts, session),
     )
     started = time.monotonic()
     with recalibrated(parts, session):
-        strategy.run(session)
+        if halving is None:
+            strategy.run(session)
+        else:
+            assert isinstance(strategy, BatchStrategy), "checked by SearchConfig"
+            HalvingSearch(strategy, halving, parts.rungs).run(session)
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session, strategy.learnt(session)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
+from archspace import Choices
 from envs import CostBounds, LimitedSpace
-from evaluation import BudgetExhausted, LedgerSession, SpaceExhausted
+from evaluation import BudgetExhausted, Fidelity, LedgerSession, SpaceExhausted
 from search.analysis import Learnt
 
 _log = logging.getLogger(__name__)
@@ -49,3 +51,26 @@ class Strategy(ABC):
     def learnt(self, session: LedgerSession) -> Learnt:
         """What there is to tell people after `run`; nothing by default."""
         return Learnt()
+
+
+class BatchStrategy(Strategy):
+    """One that can say what it would evaluate next while others are still under way: what `HalvingSearch` asks.
+
+    `start` once, then `propose` as often as new architectures are wanted; nothing else of the process disturbs what
+    is random about them.
+    """
+
+    def use_rungs(self, rungs: Sequence[Fidelity]) -> None:
+        """Children will be trained at these fidelities, the full one last. Before `start`; by default no matter."""
+
+    @abstractmethod
+    def start(self, session: LedgerSession) -> None:
+        """Begin with nothing known."""
+
+    @abstractmethod
+    def propose(self, session: LedgerSession) -> list[Choices]:
+        """A batch of at least one architecture not proposed before, from what `session.history` holds by now.
+
+        Raises:
+            SpaceExhausted: there is nothing new.
+        """

@@ -41,6 +41,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "macs": "Int64",
     "reward": "float64",
     "fidelity": "string",
+    "is_full": "bool",  # trained at the full search fidelity: what fronts, picks and bests are made of
     "model_version": "Int64",
     "choices": "string",  # JSON list of indices
     "exit_thresholds": "string",  # JSON list
@@ -64,7 +65,7 @@ def trials_frame(
 
     Args:
         evaluations_by_session: keys are strategy and seed, as in ``"ppo-0"``.
-        fidelity: name of the fidelity that all of them were trained at.
+        fidelity: name of the full fidelity.
     """
     rows = [
         _trial_row(session, evaluation, fidelity)
@@ -123,6 +124,8 @@ def read_trials(run_dir: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises many kinds, and OSError
         raise DamagedRun(f"{path} cannot be read: {error}") from error
+    if "is_full" not in frame.columns:  # before there were others
+        frame["is_full"] = True
     missing = [column for column in TRIAL_COLUMNS if column not in frame.columns]
     if missing:
         raise OtherVersion(
@@ -160,7 +163,8 @@ def _trial_row(session: str, evaluation: Evaluation, fidelity: str) -> tuple[obj
         costs.num_params if costs else None,
         costs.macs if costs else None,
         evaluation.reward,
-        fidelity,
+        evaluation.fidelity.name if evaluation.fidelity is not None else fidelity,
+        evaluation.is_full,
         costs.model_version if costs else None,
         json.dumps(list(architecture.choices)),
         json.dumps(list(result.exit_thresholds) if result is not None else []),

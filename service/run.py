@@ -26,6 +26,7 @@ from search import (
 )
 from service.config_file import validate
 from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
+from service.halving_checks import check_rungs
 from service.output import print_json, print_lines, talk
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
 from service.result_tables import print_summary
@@ -50,6 +51,8 @@ def dry_run(data: dict[str, Any], *, source: str, device_path: Path | None, as_j
     config = validate(RunConfig, data, source)
     dataset = load_dataset(config) if config.evaluator.kind != "table" else None
     space = make_space(config, dataset)
+    if dataset is not None:
+        check_rungs(config, space, dataset)
     if device_path is not None or dataset is None:
         check_targets(make_problem(config, device_path, on_progress=_no_progress))
     sessions = [config.search.strategy.name, *(c.name for c in config.search.controls)]
@@ -198,7 +201,8 @@ def _listening(parts: RunParts, progress: RunProgress) -> RunParts:
         else:
             archive.add(evaluation)
             progress.pareto_size = len(archive)
-            progress.best_accuracy = max(progress.best_accuracy or 0.0, evaluation.accuracy)
+            if evaluation.is_full:
+                progress.best_accuracy = max(progress.best_accuracy or 0.0, evaluation.accuracy)
 
     progress.workers = lambda: _worker_lines(parts.evaluator)
     return replace(parts, on_phase=on_phase, on_evaluation=on_evaluation)

@@ -10,7 +10,7 @@ from archspace import NasBench201SpaceConfig, StagedSpaceConfig
 from child_models import DataConfig, TrainingConfig
 from evaluation import EvaluatorConfig, LimitsConfig, MinMaxConfig, ObjectiveConfig
 from latency_models import DeviceConfig, ProfileConfig
-from search import ScheduleConfig, SearchConfig
+from search import ScheduleConfig, SearchConfig, rungs_of
 
 SpaceConfig = Annotated[StagedSpaceConfig | NasBench201SpaceConfig, Field(discriminator="kind")]
 
@@ -49,4 +49,13 @@ class RunConfig(BaseModel):
                 raise ValueError("evaluator.kind table needs space.kind nasbench201")
         elif self.data is None:
             raise ValueError("data is missing: children need something to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_fit_the_schedule(self) -> RunConfig:
+        if self.search.halving is None:
+            return self
+        if self.evaluator.kind == "table":
+            raise ValueError("search.halving: a table knows one fidelity; leave halving out")
+        rungs_of(self.search.halving, self.schedule.search)
         return self

@@ -45,6 +45,7 @@ from search import (
 )
 from service.errors import ConflictError, UsageError
 from service.fitted_checks import check_fitted, warn_of_fitted
+from service.halving_checks import check_rungs
 from service.latency_inputs import read_fitted_device
 from service.run_config import RunConfig
 from service.run_folder import FITTED, RunFolder
@@ -120,6 +121,7 @@ def make_problem(
         return _table_problem(config)
     dataset = load_dataset(config)
     space = make_space(config, dataset)
+    check_rungs(config, space, dataset)
     if device_path is not None and device_path.suffix == FITTED:
         return _fitted_problem(config, space, dataset, device_path)
     if device_path is not None and device_path.is_file():

@@ -116,10 +116,13 @@ class PPOSearch(SurrogateSearch):
             self._restore(checkpoint.state["search"], session)
 
     def advance(self, session: LedgerSession) -> None:
-        self._progress = session.spent / session.budget
         self._checkpoints.save(lambda: self._taken(session))
-        self._imagination.forget()
         super().advance(session)
+
+    def next_batch(self, session: LedgerSession) -> list[Choices]:
+        self._progress = session.spent / session.budget
+        self._imagination.forget()
+        return super().next_batch(session)
 
     def candidates(self, children: Sequence[Evaluation]) -> list[Choices]:
         """Those of `SurrogateSearch`, and what the policy decides while it learns on imagined episodes."""
@@ -134,8 +137,15 @@ class PPOSearch(SurrogateSearch):
         found = dict.fromkeys([*own, *super().candidates(children)])
         return [choices for choices in found if self._keep is None or self._scheduled(choices)]
 
-    def without_surrogate(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
-        """The policy decides a batch and learns from its rewards."""
+    def without_surrogate(
+        self, session: LedgerSession, children: Sequence[Evaluation]
+    ) -> list[Choices]:
+        """The policy decides a batch, evaluates it and learns from its rewards.
+
+        With rungs a batch has no rewards of one kind to learn from, and candidates are taken at random.
+        """
+        if self.rungs:
+            return super().without_surrogate(session, children)
         scaler = RewardScaler("rank", [child.reward for child in children])
         env: ArchitectureVecEnv[Evaluation] = ArchitectureVecEnv(
             self.outside(session),
@@ -155,6 +165,7 @@ class PPOSearch(SurrogateSearch):
         finally:
             for evaluation in session.history[first:]:
                 self.remember(evaluation.architecture.choices)
+        return []
 
     def learnt(self, session: LedgerSession) -> Learnt:
         """With the policy's beliefs for the objective's weights, over 64 sampled networks."""

@@ -50,6 +50,18 @@ class SeparateState:
 
     def __init__(self) -> None:
         self._outside = ProcessState.capture()
+        self._agent: ProcessState | None = None
+
+    @contextmanager
+    def inside_again(self) -> Iterator[None]:
+        """`inside`, going on with the states that the agent left there the last time."""
+        with self.inside():
+            if self._agent is not None:
+                self._agent.restore()
+            try:
+                yield
+            finally:
+                self._agent = ProcessState.capture()
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from archspace import Choices
 from envs import CostBounds
 from evaluation import LedgerSession
 from search.strategies._novelty import Novelty
-from search.strategy import Strategy
+from search.strategy import BatchStrategy
 
 
 class RandomConfig(BaseModel):
@@ -22,7 +23,7 @@ class RandomConfig(BaseModel):
     batch_size: int = Field(16, ge=1, description="proposals sent to the ledger at once")
 
 
-class RandomSearch(Strategy):
+class RandomSearch(BatchStrategy):
     """Each decision uniform over its valid choices; architectures asked for already are drawn again."""
 
     name: ClassVar[str] = "random"
@@ -32,8 +33,14 @@ class RandomSearch(Strategy):
         self._config = config
 
     def search(self, session: LedgerSession) -> None:
-        rng = np.random.default_rng(self.seed)
-        novelty = Novelty(self.space)
+        self.start(session)
         while True:
-            batch = novelty.take_up_to(self._config.batch_size, lambda: self.space.sample(rng))
-            session.evaluate(batch)
+            session.evaluate(self.propose(session))
+
+    def start(self, session: LedgerSession) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._novelty = Novelty(self.space)
+
+    def propose(self, session: LedgerSession) -> list[Choices]:
+        size = self._config.batch_size
+        return self._novelty.take_up_to(size, lambda: self.space.sample(self._rng))

@@ -9,15 +9,15 @@ import numpy as np
 
 from archspace import Choices
 from envs import CostBounds
-from evaluation import Evaluation, LedgerSession
+from evaluation import Evaluation, Fidelity, LedgerSession
 from search.strategies._novelty import Novelty
 from search.strategies.candidates import best_by_reward, front_members, mutants, random_candidates
 from search.strategies.model_based_config import RankedConfig
 from search.strategies.process_state import OutsideSession, SeparateState
-from search.strategy import Strategy
+from search.strategy import BatchStrategy
 
 
-class RankedSearch(Strategy):
+class RankedSearch(BatchStrategy):
     """Candidates are random architectures and mutants of the best, none asked for before.
 
     Each batch is synchronous: learn from everything evaluated, rank, evaluate. The first `initial` architectures are
@@ -65,32 +65,50 @@ class RankedSearch(Strategy):
         self.novelty = Novelty(self.space)
         self.known: set[Choices] = set()
 
+    def start(self, session: LedgerSession) -> None:
+        with self._state.inside_again():
+            self.begin(session)
+
+    def propose(self, session: LedgerSession) -> list[Choices]:
+        with self._state.inside_again():
+            return self.next_batch(session)
+
     def advance(self, session: LedgerSession) -> None:
         """One batch."""
-        children = scored_children(session.history)
+        self.outside(session).evaluate(self.next_batch(session))
+
+    def next_batch(self, session: LedgerSession) -> list[Choices]:
+        """What is to be evaluated now; [] where that was done already."""
+        children = self.children(session.history)
         missing = self._ranked.initial - len(children)
         if missing > 0:
-            self._evaluate(session, [], min(self._ranked.batch_size, missing))
-        else:
-            self.go_on(session, children)
+            return self._filled([], min(self._ranked.batch_size, missing))
+        return self.go_on(session, children)
 
-    def go_on(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
+    def children(self, history: Sequence[Evaluation]) -> list[Evaluation]:
+        """Those that are learnt from, each architecture once; the best of them become parents."""
+        return scored_children(history)
+
+    def go_on(self, session: LedgerSession, children: Sequence[Evaluation]) -> list[Choices]:
         """One batch after the initial ones."""
         candidates, size = self.candidates(children), self._ranked.batch_size
         chosen = self.choose(session, children, candidates, 2 * size) if candidates else []
-        self._evaluate(session, self._new(candidates[i] for i in chosen), size)
+        return self._filled(self._new(candidates[i] for i in chosen), size)
 
     def candidates(self, children: Sequence[Evaluation]) -> list[Choices]:
         """What is ranked for a batch."""
         config = self._ranked
-        parents = (
-            front_members(children) if self._front else best_by_reward(children, config.parents)
-        )
         found = [
             *random_candidates(self.space, config.random_candidates, self.known, self.rng),
-            *mutants(self.space, parents, config.mutants, self.known, self.rng),
+            *mutants(self.space, self.parents(children), config.mutants, self.known, self.rng),
         ]
         return list(dict.fromkeys(found))
+
+    def parents(self, children: Sequence[Evaluation]) -> list[Choices]:
+        """Whose mutants are ranked."""
+        if self._front:
+            return front_members(children)
+        return best_by_reward(children, self._ranked.parents)
 
     def outside(self, session: LedgerSession) -> OutsideSession:
         """`session`, asked with the process's own random states in place."""
@@ -101,13 +119,13 @@ class RankedSearch(Strategy):
         self.known.add(choices)
         self.novelty.add(choices)
 
-    def _evaluate(self, session: LedgerSession, batch: list[Choices], size: int) -> None:
+    def _filled(self, batch: list[Choices], size: int) -> list[Choices]:
         """Filled up to `size` with random architectures."""
         if len(batch) < size:
             drawn = self.novelty.take_up_to(size - len(batch), lambda: self.space.sample(self.rng))
             self.known.update(drawn)
             batch = [*batch, *drawn]
-        self.outside(session).evaluate(batch)
+        return batch
 
     def _new(self, candidates: Iterable[Choices]) -> list[Choices]:
         """Those that build something not asked for before, remembered; at most a batch."""
@@ -123,11 +141,11 @@ class RankedSearch(Strategy):
 
 
 def scored_children(history: Sequence[Evaluation]) -> list[Evaluation]:
-    """One evaluation an architecture that was trained or looked up, failed ones included, in order."""
-    found: dict[str, Evaluation] = {}
+    """One evaluation an architecture and fidelity that was trained or looked up, failed ones included, in order."""
+    found: dict[tuple[str, Fidelity | None], Evaluation] = {}
     for evaluation in history:
         result = evaluation.result
         lost = result is None or (result.failure is not None and result.failure.is_infrastructure)
         if not lost:
-            found.setdefault(evaluation.architecture.digest, evaluation)
+            found.setdefault((evaluation.architecture.digest, evaluation.fidelity), evaluation)
     return list(found.values())

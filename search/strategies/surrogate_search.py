@@ -11,12 +11,13 @@ from typing import ClassVar
 
 from archspace import Choices
 from envs import CostBounds
-from evaluation import Evaluation, LedgerSession
+from evaluation import Evaluation, Fidelity, LedgerSession
 from search.analysis import Learnt, Ranking
 from search.strategies.acquisition import FrontUtility, RewardUtility, Utility, picks
+from search.strategies.fidelity_history import at_highest_rung, best_of_highest_rungs, rung_results
 from search.strategies.model_based_config import ModelBasedConfig
-from search.strategies.ranked_search import RankedSearch
-from search.surrogates import AccuracySurrogate
+from search.strategies.ranked_search import RankedSearch, scored_children
+from search.surrogates import AccuracySurrogate, RungSurrogate
 
 
 class SurrogateSearch(RankedSearch):
@@ -28,23 +29,45 @@ class SurrogateSearch(RankedSearch):
         super().__init__(config, bounds, seed, front=config.goal == "front")
         self._least_correlation = config.least_correlation
         self._most_for_one_process = config.most_for_one_process
+        self.rungs: tuple[Fidelity, ...] = ()
+
+    def use_rungs(self, rungs: Sequence[Fidelity]) -> None:
+        self.rungs = tuple(rungs)
 
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
-        self.surrogate = AccuracySurrogate(
-            self.bounds.space, self.seed, most_for_one_process=self._most_for_one_process
-        )
+        space, most = self.bounds.space, self._most_for_one_process
+        if self.rungs:
+            costs = [rung.cost for rung in self.rungs]
+            self.surrogate: AccuracySurrogate = RungSurrogate(
+                space, costs, self.seed, most_results=most
+            )
+        else:
+            self.surrogate = AccuracySurrogate(space, self.seed, most_for_one_process=most)
         self.rankings: list[Ranking] = []
 
     def learnt(self, session: LedgerSession) -> Learnt:
         return Learnt(rankings=tuple(self.rankings))
 
-    def go_on(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
-        self._fit(children)
-        if self._validates:
-            super().go_on(session, children)
+    def children(self, history: Sequence[Evaluation]) -> list[Evaluation]:
+        children = super().children(history)
+        return at_highest_rung(children, self.rungs) if self.rungs else children
+
+    def parents(self, children: Sequence[Evaluation]) -> list[Choices]:
+        if self.rungs:
+            children = best_of_highest_rungs(children, self.rungs, self._ranked.parents)
+            return [child.architecture.choices for child in children]
+        return super().parents(children)
+
+    def go_on(self, session: LedgerSession, children: Sequence[Evaluation]) -> list[Choices]:
+        if isinstance(self.surrogate, RungSurrogate):
+            self.surrogate.fit_rungs(rung_results(scored_children(session.history), self.rungs))
+            self.rankings.append(Ranking(len(children), self.surrogate.rank_correlation()))
         else:
-            self.without_surrogate(session, children)
+            self._fit(children)
+        if self._validates:
+            return super().go_on(session, children)
+        return self.without_surrogate(session, children)
 
     def _fit(self, children: Sequence[Evaluation]) -> None:
         """Learn from `children`, failed ones included, each architecture once, and note how well that ranks them."""
@@ -60,12 +83,13 @@ class SurrogateSearch(RankedSearch):
         """Whether the surrogate, as fitted last, is good enough to be used."""
         return self.surrogate.ready and self.rankings[-1].correlation >= self._least_correlation
 
-    def without_surrogate(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
+    def without_surrogate(
+        self, session: LedgerSession, children: Sequence[Evaluation]
+    ) -> list[Choices]:
         """One batch while the surrogate does not validate: candidates in random order."""
-        candidates = self.candidates(children)
+        candidates = RankedSearch.candidates(self, children)  # not what a policy learnt from it
         order = self.rng.permutation(len(candidates))
-        batch = self._new(candidates[i] for i in order)
-        self._evaluate(session, batch, self._ranked.batch_size)
+        return self._filled(self._new(candidates[i] for i in order), self._ranked.batch_size)
 
     def choose(
         self,

@@ -9,6 +9,7 @@ from search.surrogates.gaussian_process import (
     Learner,
     Posterior,
 )
+from search.surrogates.rungs import RungResult, RungSurrogate
 
 __all__ = [
     "LEAST_CHILDREN",
@@ -20,4 +21,6 @@ __all__ = [
     "Hyperparameters",
     "Learner",
     "Posterior",
+    "RungResult",
+    "RungSurrogate",
 ]

@@ -12,6 +12,7 @@ import pytest
 from archspace import SearchSpace, Shape, StagedSpace, StagedSpaceConfig
 from child_models import Dataset, DigitsConfig, TrainingConfig, count_params, load_data
 from evaluation import (
+    ChildPool,
     ChildResult,
     ChildTask,
     Evaluator,
@@ -163,6 +164,76 @@ def test_stopping_in_the_middle_leaves_it_usable(case: Case) -> None:
     next(iter(results))
     results.close()  # type: ignore[attr-defined]
     assert len(_results(case, case.tasks)) == 2
+
+
+def _pooled(pool: ChildPool, count: int) -> dict[int, ChildResult]:
+    found: dict[int, ChildResult] = {}
+    while len(found) < count:
+        results = pool.wait()
+        assert results, "nothing is under way, and results are missing"
+        for number, result in results:
+            assert number not in found
+            found[number] = _bare(result)
+    return found
+
+
+def test_a_pool_gives_each_result_once_and_takes_more_meanwhile(case: Case) -> None:
+    expected = _results(case, case.tasks)
+    pool = case.evaluator.pool()
+    assert pool.wait() == []
+    pool.add(7, case.tasks[0])
+    pool.add(3, case.bad_task)
+    found = _pooled(pool, 1)
+    pool.add(5, case.tasks[1])
+    found |= _pooled(pool, 3 - len(found))
+    assert (found[7], found[5]) == tuple(expected)
+    assert found[3].failure is FailureReason.CRASH
+    assert pool.wait() == []
+    pool.add(7, case.tasks[1])  # a number may be used again
+    assert _pooled(pool, 1) == {7: expected[1]}
+    pool.close()
+    pool.close()
+
+
+def test_a_closed_pool_leaves_the_evaluator_usable(case: Case) -> None:
+    pool = case.evaluator.pool()
+    for number, task in enumerate([*case.tasks, *case.tasks]):
+        pool.add(number, task)
+    pool.wait()
+    pool.close()
+    assert len(_results(case, case.tasks)) == 2
+    pool.close()  # its workers serve others by now
+    assert len(_results(case, case.tasks[:1])) == 1
+
+
+def test_a_new_pool_takes_over(case: Case) -> None:
+    first, second = case.evaluator.pool(), case.evaluator.pool()
+    second.add(1, case.tasks[0])
+    first.close()
+    assert _pooled(second, 1) == {1: _results(case, case.tasks[:1])[0]}
+
+
+def test_reduced_fidelities_are_trained_as_they_say(case: Case) -> None:
+    if isinstance(case.evaluator, TableEvaluator):
+        return
+    full, *reduced = _results(
+        case,
+        [
+            replace(case.tasks[0], fidelity=replace(FIDELITY, epochs=4, **less))
+            for less in ({}, {"data_fraction": 0.25}, {"resolution": 4})
+        ],
+    )
+    assert all(result.failure is None for result in (full, *reduced))
+    assert len({full.accuracy, *(result.accuracy for result in reduced)}) == 3
+
+
+def test_a_resolution_that_is_none_fails_the_child(case: Case) -> None:
+    if isinstance(case.evaluator, TableEvaluator):
+        return
+    task = replace(case.tasks[0], fidelity=replace(FIDELITY, resolution=64))
+    (result,) = _results(case, [task])
+    assert result.failure is FailureReason.CRASH
+    assert "resolution 64" in result.message
 
 
 def test_final_training_tests_and_gives_weights_or_is_refused(case: Case) -> None:

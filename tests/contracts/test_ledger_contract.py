@@ -9,13 +9,21 @@ import multiprocessing
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archspace import Architecture
-from evaluation import ChildResult, Evaluation, FailureReason, LedgerError, NetworkCosts
+from evaluation import (
+    ChildResult,
+    Evaluation,
+    FailureReason,
+    Fidelity,
+    LedgerError,
+    NetworkCosts,
+)
 from evaluation.storage import Storage
 from evaluation.tables import LoggedProposal, SessionRecord
 from latency_models import Cost
@@ -30,6 +38,7 @@ RESULT = ChildResult(
     train_seconds=1.25,
     worker="w",
 )
+CHEAP = Fidelity(name="«cheap»", epochs=3, data_fraction=1 / 3, resolution=16, cost=1 / 7)
 FAILED = ChildResult(digest="d" * 16, failure=FailureReason.OOM, message="9 MB > 8 MB – «é»")
 COSTS = NetworkCosts(
     latency_ms=Cost(1 / 3, 0.1, "predicted"),
@@ -103,22 +112,24 @@ def test_a_session_is_made_once_and_keeps_its_settings(storage: Storage) -> None
         _evaluation(0, result=FAILED),
         _evaluation(0, costs=None),
         _evaluation(0, result=None, charged=0.0, rejected="latency_ms 3 > 2"),
+        _evaluation(0, fidelity=CHEAP),
     ],
-    ids=["ok", "failed", "no costs", "rejected"],
+    ids=["ok", "failed", "no costs", "rejected", "reduced fidelity"],
 )
 @pytest.mark.parametrize("at_once", [True, False])
 def test_evaluations_come_back_exactly(
     storage: Storage, url: str, evaluation: Evaluation, at_once: bool
 ) -> None:
     session = _session(storage)
+    opened = replace(_proposal(0), fidelity=evaluation.fidelity)
     if at_once:
-        storage.log(session, [_proposal(0, evaluation)])
+        storage.log(session, [replace(opened, evaluation=evaluation)])
     else:
-        storage.log(session, [_proposal(0)])
-        assert storage.proposals(session) == [_proposal(0)]
+        storage.log(session, [opened])
+        assert storage.proposals(session) == [opened]
         storage.finish(session, [evaluation])
     other = Storage(url)
-    assert [row.evaluation for row in other.proposals(session)] == [evaluation]
+    assert other.proposals(session) == [replace(opened, evaluation=evaluation)]
     other.close()
 
 

@@ -12,7 +12,8 @@ import torch
 
 from archspace import StagedSpace
 from envs import CostBounds
-from evaluation import BudgetExhausted, Evaluation, LedgerSession
+from evaluation import BudgetExhausted, Evaluation, Fidelity, LedgerSession
+from search.config import HALVING_STRATEGIES
 from search.strategies import (
     EvolutionConfig,
     GPConfig,
@@ -28,7 +29,7 @@ from search.strategies import (
     TPEConfig,
     make_strategy,
 )
-from search.strategy import Strategy
+from search.strategy import BatchStrategy, Strategy
 from tests.search.strategy_toys import (
     Killed,
     ToyEvaluator,
@@ -174,6 +175,29 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     strategy_for(config, bounds).run(session)
     assert table(session.history) == whole
     assert len(trained + evaluator.evaluated) == BUDGET, "something was paid for twice"
+
+
+@each_strategy
+def test_proposes_batches_without_evaluating_if_halving_may_ask_it(
+    config: StrategyConfig, bounds: CostBounds, tmp_path: Path
+) -> None:
+    if not isinstance(config, HALVING_STRATEGIES):
+        return
+    batches = []
+    for life in range(2):
+        session = toy_session(tmp_path / f"{life}.db", bounds, budget=BUDGET)
+        strategy = strategy_for(config, bounds)
+        assert isinstance(strategy, BatchStrategy)
+        strategy.use_rungs((Fidelity(name="low", epochs=1, cost=0.1), session.fidelity))
+        seed_globals(life)
+        strategy.start(session)
+        seed_globals(1)
+        batches.append([strategy.propose(session) for _ in range(3)])
+        assert draw_globals() == (seed_globals(1), draw_globals())[1]
+        assert session.logged == 0
+    assert batches[0] == batches[1]
+    digests = [bounds.space.architecture(c).digest for batch in batches[0] for c in batch]
+    assert len(set(digests)) == len(digests) >= 3, "each is new, evaluated or not"
 
 
 @each_strategy

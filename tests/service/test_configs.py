@@ -18,9 +18,10 @@ def load(path: Path, *overrides: str) -> RunConfig:
     return validate(RunConfig, apply_overrides(read_mapping(path), overrides), str(path))
 
 
-def test_all_six_are_there() -> None:
+def test_all_seven_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
+        "digits-halving",
         "digits-quick",
         "digits",
         "image-folder",
@@ -55,8 +56,42 @@ def test_resolved_config_loads_again() -> None:
         ("search.controls=[{name: ppo}]", "ppo"),
         ("name=../../etc", "name"),
         ("data=null", "data is missing"),
+        (
+            "search.halving={rungs: [{epochs: 9}]}",
+            "9 epochs are more than schedule.search_epochs, 8",
+        ),
+        ("search.halving={rungs: [{epochs: 1}], windw: 3}", "did you mean 'window'"),
+        ("search.halving={rungs: []}", "search.halving.rungs"),
     ],
 )
 def test_faults_are_named(override: str, fault: str) -> None:
     with pytest.raises(UsageError, match=fault):
         load(CONFIGS / "digits.yaml", override)
+
+
+def test_halving_needs_training_and_strategies_that_can() -> None:
+    rungs = "search.halving={rungs: [{epochs: 1}]}"
+    with pytest.raises(UsageError, match="a table knows one fidelity"):
+        load(CONFIGS / "nasbench201-table.yaml", rungs, "search.controls=[]")
+    with pytest.raises(UsageError, match="evolution learns from children trained in full alone"):
+        load(CONFIGS / "shapes.yaml", rungs)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "fault"),
+    [
+        ("[{epochs: 2, resolution: 8}]", "expected 1 to 7"),
+        ("[{epochs: 4}, {epochs: 8, resolution: 4}]", "epochs8-4px after it 0.25"),
+        ("[{epochs: 8}]", "each must cost more"),
+    ],
+)
+def test_rungs_that_do_not_suit_the_data_are_refused(rungs: str, fault: str) -> None:
+    from service.halving_checks import check_rungs
+    from service.wiring import load_dataset, make_space
+
+    config = load(CONFIGS / "digits.yaml", f"search.halving={{rungs: {rungs}}}")
+    dataset = load_dataset(config)
+    with pytest.raises(UsageError, match=fault):
+        check_rungs(config, make_space(config, dataset), dataset)
+    fine = load(CONFIGS / "digits-halving.yaml")
+    check_rungs(fine, make_space(fine, dataset), dataset)

@@ -1,0 +1,257 @@
+"""Who trains what, when, on Ray's workers, and what happens to children whose worker dies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evaluation.child_pool import ChildPool
+from evaluation.child_runner import ChildLimits
+from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
+from evaluation.evaluator_config import EvaluatorConfig
+from evaluation.ray_cluster import Cluster, WorkerLost
+from evaluation.results import ChildResult, ChildTask, FailureReason
+
+_log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""How often limits are looked at while children run."""
+START_TIMEOUT_S = 120.0
+"""How long to wait for a cluster that gives no worker at all."""
+GRACE_S = 10.0
+"""How long after its time a child may still stop by itself, half of its time not counted."""
+FAILED_STARTS = 3
+"""Workers in a row that die before they are ready, after which the cluster is given up."""
+LOST_CHILDREN = 3
+"""Children in a row that lose their worker at every try, after which the cluster is given up."""
+
+Job = Literal["child", "final"]
+Outcome = tuple[int, TrainedChild | ChildResult]
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor, and what it was asked: to become ready (`number` None), a task, or nothing (`waits_for` None)."""
+
+    name: str
+    actor: Any
+    waits_for: Any
+    number: int | None = None
+    doing: str = "starting"
+    since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.since = time.monotonic()
+
+    @property
+    def is_idle(self) -> bool:
+        return self.waits_for is None
+
+    def begin(self, doing: str, reply: Any, number: int) -> None:
+        self.doing, self.waits_for, self.number = doing, reply, number
+        self.since = time.monotonic()
+
+    def end(self) -> None:
+        self.doing, self.waits_for, self.number = "idle", None, None
+        self.since = time.monotonic()
+
+
+@dataclass
+class Crew:
+    """The workers, and how many in a row died while starting, or took a child's last try with them."""
+
+    workers: list[Worker]
+    failed_starts: int = 0
+    lost_children: int = 0
+
+
+def new_worker(name: str, cluster: Cluster, config: EvaluatorConfig) -> Worker:
+    """One actor; it loads torch by itself."""
+    limits = ChildLimits(timeout_s=config.child_timeout_s, memory_mb=config.child_memory_mb)
+    actor = cluster.actor_class.remote(name, cluster.dataset, cluster.training, limits)
+    return Worker(name=name, actor=actor, waits_for=actor.ready.remote())
+
+
+class RayPool(ChildPool):
+    """Children of one kind of job on workers that outlive it.
+
+    Args:
+        job: "child", or "final" for the full schedule with a test, which has no time limit.
+        crew: whose workers are replaced where one is lost.
+        cluster: what they live on.
+        config: tries, and what one child may use.
+    """
+
+    def __init__(self, job: Job, crew: Crew, cluster: Cluster, config: EvaluatorConfig) -> None:
+        self._job = job
+        self._crew = crew
+        self._cluster = cluster
+        self._config = config
+        self._tasks: dict[int, ChildTask] = {}  # without an outcome yet
+        self._waiting: deque[int] = deque()
+        self._tries: Counter[int] = Counter()
+        self._unavailable: EvaluatorUnavailable | None = None
+        self._closed = False
+
+    def add(self, number: int, task: ChildTask) -> None:
+        assert number not in self._tasks, "a number names one child"
+        self._tasks[number] = task
+        self._waiting.append(number)
+
+    def wait(self) -> list[tuple[int, ChildResult]]:
+        found = []
+        for number, outcome in self.outcomes():
+            assert isinstance(outcome, ChildResult)
+            found.append((number, outcome))
+        return found
+
+    def outcomes(self) -> list[Outcome]:
+        """What came of some, as soon as it came of one; [] where nothing is under way.
+
+        Raises:
+            EvaluatorUnavailable: see `ChildPool.wait`.
+        """
+        if self._unavailable is not None:
+            raise self._unavailable
+        found: list[Outcome] = []
+        started = time.monotonic()
+        try:
+            while self._tasks and not found:
+                self._give_out()
+                for worker in self._answered():
+                    found += self._reply(worker)
+                found += self._overdue()
+                self._check_alive(started)
+        except EvaluatorUnavailable as error:
+            if not found:
+                raise
+            self._unavailable = error  # what came before it is not lost
+        for number, _ in found:
+            del self._tasks[number]
+        if self._unavailable is None:
+            self._give_out()  # workers first, then whoever waits for this
+        return found
+
+    def close(self) -> None:
+        if self._closed:
+            return  # the workers may serve another pool by now
+        self.abandon()
+        self._tasks.clear()
+        self._waiting.clear()
+        for worker in list(self._crew.workers):
+            if worker.number is not None:
+                try:
+                    self._replace(worker)  # nobody waits for this child any more
+                except Exception as error:  # the cluster may be what failed
+                    _log.debug("%s cannot be replaced: %s", worker.name, error)
+
+    def abandon(self) -> None:
+        """From now on the workers are none of its business: they serve others, or are gone."""
+        self._closed = True
+
+    def _give_out(self) -> None:
+        for worker in self._crew.workers:
+            if self._waiting and worker.is_idle:
+                number = self._waiting.popleft()
+                task = self._tasks[number]
+                method = worker.actor.child if self._job == "child" else worker.actor.final
+                verb = "training" if self._job == "child" else "final training of"
+                doing = f"{verb} {task.architecture.digest}"
+                worker.begin(doing, method.remote(task), number)
+
+    def _answered(self) -> list[Worker]:
+        """Workers whose reply, or death, is known."""
+        by_reply = {w.waits_for: w for w in self._crew.workers if w.waits_for is not None}
+        ready = self._cluster.wait(list(by_reply), POLL_S)
+        return [by_reply[reply] for reply in ready]
+
+    def _reply(self, worker: Worker) -> Iterator[Outcome]:
+        """What came of a worker's child; nothing where it is tried again, or the worker just became ready."""
+        number = worker.number
+        outcome = self._outcome(worker)
+        if number is None:
+            return
+        if outcome is not None:
+            self._crew.lost_children = 0
+            yield number, outcome
+            return
+        self._tries[number] += 1
+        if self._tries[number] <= self._config.max_retries:
+            self._waiting.appendleft(number)
+        else:
+            yield number, self._lost(number)
+
+    def _outcome(self, worker: Worker) -> TrainedChild | ChildResult | None:
+        """A worker's reply; None where the worker was lost, or just became ready."""
+        number = worker.number
+        try:
+            value = self._cluster.get(worker.waits_for)
+        except WorkerLost as error:
+            _log.warning("%s was lost while %s: %s", worker.name, worker.doing, error)
+            if number is None:
+                self._count_failed_start(error)
+            self._replace(worker)
+            return None
+        except Exception as error:  # raised by the child's own code
+            worker.end()
+            return None if number is None else self._failed(number, FailureReason.CRASH, str(error))
+        worker.end()
+        if number is None:
+            self._crew.failed_starts = 0
+            return None
+        assert isinstance(value, ChildResult | TrainedChild)
+        return value
+
+    def _replace(self, worker: Worker) -> None:
+        self._cluster.kill(worker.actor)
+        fresh = new_worker(worker.name, self._cluster, self._config)
+        self._crew.workers[self._crew.workers.index(worker)] = fresh
+
+    def _count_failed_start(self, error: Exception) -> None:
+        self._crew.failed_starts += 1
+        if self._crew.failed_starts >= FAILED_STARTS:
+            raise EvaluatorUnavailable(
+                f"{FAILED_STARTS} workers in a row died while starting; is the same Netlathe installed "
+                f"on all machines, and is there memory left? The last one said: {error}"
+            ) from error
+
+    def _lost(self, number: int) -> ChildResult:
+        tries = self._tries[number]
+        self._crew.lost_children += 1
+        if self._crew.lost_children >= LOST_CHILDREN:
+            raise EvaluatorUnavailable(
+                f"{LOST_CHILDREN} children in a row lost their worker at each of {tries} tries; look "
+                "for what kills processes here (memory?), then resume"
+            )
+        return self._failed(number, FailureReason.LOST, f"its worker died {tries} times")
+
+    def _overdue(self) -> Iterator[Outcome]:
+        """Children that should have stopped themselves long ago; their workers are replaced."""
+        timeout_s = self._config.child_timeout_s
+        if timeout_s is None or self._job == "final":
+            return
+        for worker in list(self._crew.workers):
+            seconds = time.monotonic() - worker.since
+            if worker.number is not None and seconds > 1.5 * timeout_s + GRACE_S:
+                message = f"{seconds:.0f} s > {timeout_s:g} s and not at a training step; killed"
+                number = worker.number
+                self._replace(worker)
+                yield number, self._failed(number, FailureReason.TIMEOUT, message)
+
+    def _check_alive(self, started: float) -> None:
+        """Raise if no worker has become ready for a long time."""
+        none_ready = all(w.number is None and w.waits_for is not None for w in self._crew.workers)
+        since = max(started, min(w.since for w in self._crew.workers))
+        if none_ready and time.monotonic() - since > START_TIMEOUT_S:
+            raise EvaluatorUnavailable(
+                f"the Ray cluster gave no worker within {START_TIMEOUT_S:.0f} s: free some of its "
+                "CPUs, or lower evaluator.workers"
+            )
+
+    def _failed(self, number: int, reason: FailureReason, message: str) -> ChildResult:
+        digest = self._tasks[number].architecture.digest
+        return ChildResult(digest=digest, failure=reason, message=message)

@@ -1,0 +1,65 @@
+"""Which child climbs to the next rung: the rule of asynchronous successive halving.
+
+Li et al. 2020, "A system for massively parallel hyperparameter tuning" (MLSys), algorithm 2: looking from the
+highest rung down, the first child that is in the top 1/η of its rung and was not promoted yet is trained at the next
+rung; where there is none, a new one begins at the lowest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Score: TypeAlias = tuple[float, ...]
+"""More is better; compared place by place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Train `child` at `rung` next."""
+
+    child: str
+    rung: int
+
+
+class Ladder:
+    """Children and their scores at each rung.
+
+    Args:
+        rungs: how many there are, the top one included; at least 1.
+        reduction: η, > 1.
+    """
+
+    def __init__(self, rungs: int, reduction: float) -> None:
+        assert rungs >= 1
+        assert reduction > 1
+        self._reduction = reduction
+        self._scores: list[dict[str, Score]] = [{} for _ in range(rungs)]
+        self._promoted: list[set[str]] = [set() for _ in range(rungs)]
+
+    def add(self, child: str, rung: int, score: Score | None) -> None:
+        """Enter a result, each child once a rung; None: it failed, counts as the rung's worst and never climbs."""
+        self._scores[rung][child] = score if score is not None else ()
+        if score is None:
+            self._promoted[rung].add(child)
+
+    def promote(self) -> Promotion | None:
+        """The next child to climb, which counts as promoted from then on; None: nobody may."""
+        for rung in reversed(range(len(self._scores) - 1)):
+            for child in self._top(rung):
+                if child not in self._promoted[rung]:
+                    self._promoted[rung].add(child)
+                    return Promotion(child, rung + 1)
+        return None
+
+    def count(self, rung: int) -> int:
+        """How many results there are at `rung`."""
+        return len(self._scores[rung])
+
+    def _top(self, rung: int) -> list[str]:
+        """The best ⌊n/η⌋ of the rung's n children, best first; ties go to who came first."""
+        scores = self._scores[rung]
+        most = math.floor(len(scores) / self._reduction + 1e-9)
+        # () is less than any other score: those that failed come last
+        return sorted(scores, key=scores.__getitem__, reverse=True)[:most]
