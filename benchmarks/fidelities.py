@@ -1,6 +1,6 @@
 """Wall-clock time to equal quality: training cheaply first against training every child in full.
 
-    python benchmarks/fidelities.py configs/digits-halving.yaml --seeds 3 --work DIR
+    python benchmarks/fidelities.py configs/shapes-halving.yaml --seeds 3 --work DIR
 
 The config has `search.halving`. For each seed the same strategy with the same seed and budget searches twice, with
 halving and without, one after the other on the same workers; the clock starts when workers are ready, and counts the

@@ -21,11 +21,11 @@ def load(path: Path, *overrides: str) -> RunConfig:
 def test_all_seven_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
-        "digits-halving",
         "digits-quick",
         "digits",
         "image-folder",
         "nasbench201-table",
+        "shapes-halving",
         "shapes",
     ]
 
@@ -93,5 +93,5 @@ def test_rungs_that_do_not_suit_the_data_are_refused(rungs: str, fault: str) -> 
     dataset = load_dataset(config)
     with pytest.raises(UsageError, match=fault):
         check_rungs(config, make_space(config, dataset), dataset)
-    fine = load(CONFIGS / "digits-halving.yaml")
+    fine = load(CONFIGS / "digits.yaml", "search.halving={rungs: [{epochs: 4, resolution: 4}]}")
     check_rungs(fine, make_space(fine, dataset), dataset)
