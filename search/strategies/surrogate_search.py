@@ -110,4 +110,6 @@ class SurrogateSearch(RankedSearch):
     def _utility(self, session: LedgerSession, children: Sequence[Evaluation]) -> Utility:
         if self._front:
             return FrontUtility.of(children, session.objective)
-        return RewardUtility.of(children, session.objective, len(session.history))
+        # the best is one trained in full, as predictions are; before there is one, the best of what there is
+        known = [child for child in children if child.is_full and child.ok] or children
+        return RewardUtility.of(known, session.objective, len(session.history))

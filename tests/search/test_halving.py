@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ from search.strategies import (
     SurrogateConfig,
     make_strategy,
 )
+from search.strategies.surrogate_search import SurrogateSearch
 from tests.search.halving_toys import (
     HALVING,
     RUNGS,
@@ -220,6 +223,23 @@ def test_finds_better_networks_than_full_training_at_equal_budget(tmp_path: Path
         best = max(e.accuracy for e in halved.history if e.is_full)
         gains.append(best - max(e.accuracy for e in plain.history))
     assert sum(gains) / len(gains) > 0.02, gains
+
+
+def test_the_best_that_is_to_be_improved_on_was_trained_in_full(
+    bounds: CostBounds, tmp_path: Path
+) -> None:
+    config = SurrogateConfig(batch_size=3, initial=8, random_candidates=64, mutants=64)
+    session = toy_session(tmp_path / "ledger.db", bounds, budget=BUDGET, evaluator=RungEvaluator())
+    strategy = run_halving(config, bounds, session)
+    assert isinstance(strategy, SurrogateSearch)
+    full = [e for e in session.history if e.is_full]
+    cheap = replace(full[0], fidelity=RUNGS[0], result=replace(full[0].result, accuracy=0.999))  # type: ignore[type-var]
+    utility = strategy._utility(session, [cheap, *full])
+    best = max(full, key=lambda e: e.reward)
+    assert best.costs is not None
+    costs = np.array([[best.costs.latency_ms.value, best.costs.energy_mj.value]])
+    assert utility(np.array([best.accuracy]), costs)[0] == pytest.approx(0, abs=1e-9)
+    assert utility(np.array([best.accuracy + 0.01]), costs)[0] > 0
 
 
 def test_costs_follow_from_what_a_rung_trains() -> None:
