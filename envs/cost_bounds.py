@@ -112,19 +112,17 @@ class CostBounds:
         cheapest = self.space.minimum_cost(prefix, term.block_cost)
         return (term.overhead + cheapest) * (1 + term.margin)
 
-    def excess(self, prefix: Sequence[int]) -> float:
-        """Largest bound / limit over the terms that have a limit; ≤ 1 fits. 0 without limits."""
-        return max((self.bound(term, prefix) / term.limit for term in self.binding), default=0.0)
-
     def bounds_of_many(self, term: CostTerm, prefixes: NDArray[np.integer]) -> NDArray[np.float64]:
         """`bound` of many prefixes of one length: (prefixes,) from (prefixes, length)."""
         cheapest = self.space.minimum_costs(prefixes, term.block_cost)
         return (term.overhead + cheapest) * (1 + term.margin)
 
-    def excess_of_many(
+    def excess(
         self, prefixes: NDArray[np.integer], own_limits: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """`excess` of many prefixes of one length: (prefixes,) from (prefixes, length).
+        """Largest bound / limit over the terms that have a limit: (prefixes,) from (prefixes, length).
+
+        ≤ 1 fits; 0 without limits.
 
         `own_limits`: (prefixes, `OWN_LIMITS`), infinite where there is none; they bind beside the hard limits.
         """

@@ -39,16 +39,9 @@ class LimitedSpace(SearchSpace):
 
     def _mask(self, prefix: Choices, version: int) -> NDArray[np.bool_]:
         # `version` only tells the cache apart: other bounds give another mask
-        valid = self.unlimited.mask(prefix)
-        if not self.bounds.binding or valid.sum() == 1:
-            return valid
-        excess = np.full(len(valid), np.inf)
-        for choice in np.flatnonzero(valid):
-            excess[choice] = self.bounds.excess((*prefix, int(choice)))
-        fits = valid & (excess <= 1.0)
-        if not fits.any():
-            fits[int(np.argmin(excess))] = True
-        return fits
+        if not self.bounds.binding:
+            return self.unlimited.mask(prefix)
+        return self.masks(np.array([prefix], dtype=np.intp).reshape(1, -1)).reshape(-1)
 
     def masks(self, prefixes: NDArray[np.integer]) -> NDArray[np.bool_]:
         return self.masks_within(prefixes, None)
@@ -66,7 +59,7 @@ class LimitedSpace(SearchSpace):
         longer = np.column_stack([prefixes[undecided][rows], choices])
         own = None if own_limits is None else own_limits[undecided][rows]
         excess = np.full((len(undecided), valid.shape[1]), np.inf)
-        excess[rows, choices] = self.bounds.excess_of_many(longer, own)
+        excess[rows, choices] = self.bounds.excess(longer, own)
         fits = excess <= 1.0
         none = ~fits.any(axis=1)
         fits[none, excess[none].argmin(axis=1)] = True

@@ -23,6 +23,7 @@ COLUMNS = (
     "seeds",
     "best",
     "regret",
+    "first minus it, 95 %",
     "hypervolume",
     "s an evaluation",
 )
@@ -30,9 +31,14 @@ _NUM_COLOURS = len(COLOURS)
 
 
 def summary_rows(records: Sequence[SearchRecord]) -> list[list[str]]:
-    """A row a strategy and budget: means over seeds, ± one standard deviation of the regret."""
+    """A row a strategy and budget: means over seeds, ± one standard deviation of the regret.
+
+    "First minus it": the paired difference of regrets to the first strategy over the seeds that both have, ± half of its
+    95 % interval (Student's t).
+    """
     rows = []
-    for (strategy, budget), found in _grouped(records).items():
+    groups = _grouped(records)
+    for (strategy, budget), found in groups.items():
         regrets = [record.regret for record in found]
         volumes = [r.hypervolume for r in found if r.hypervolume is not None]
         seconds = fmean(r.strategy_seconds / max(r.new_evaluations, 1) for r in found)
@@ -43,6 +49,7 @@ def summary_rows(records: Sequence[SearchRecord]) -> list[list[str]]:
                 str(len(found)),
                 f"{fmean(record.best for record in found):.5g}",
                 f"{fmean(regrets):.4g} ± {_std(regrets):.2g}",
+                _difference(groups[records[0].strategy, budget], found),
                 f"{fmean(volumes):.4f} ± {_std(volumes):.2g}" if volumes else "–",
                 f"{seconds:.3f}",
             ]
@@ -115,6 +122,15 @@ def _grouped(records: Sequence[SearchRecord]) -> dict[tuple[str, int], list[Sear
     for record in records:
         groups.setdefault((record.strategy, record.budget), []).append(record)
     return groups
+
+
+def _difference(first: Sequence[SearchRecord], other: Sequence[SearchRecord]) -> str:
+    """Of regrets, seed by seed; a dash for the first strategy itself and for fewer than two common seeds."""
+    own = {record.seed: record.regret for record in first}
+    pairs = [own[record.seed] - record.regret for record in other if record.seed in own]
+    if len(pairs) < 2 or first[0].strategy == other[0].strategy:
+        return "–"
+    return f"{fmean(pairs):+.4g} ± {_half_width_95(pairs):.2g}"
 
 
 def _std(values: Sequence[float]) -> float:

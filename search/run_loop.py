@@ -64,7 +64,7 @@ def run_search(parts: RunParts) -> RunSummary:
 def _start_workers(parts: RunParts, clock: RunClock) -> None:
     """Before the search, unless the ledger holds all of it already."""
     configs = (parts.search.strategy, *parts.search.controls)
-    if any(open_session(parts, config).unpaid > 0 for config in configs):
+    if any(open_session(parts, config.name).unpaid > 0 for config in configs):
         parts.on_phase(Phase("starting workers"))
         with clock.phase("start"):
             parts.evaluator.warm_up()
@@ -81,7 +81,7 @@ def _search_with(
     parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
 ) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
-    session, halving = open_session(parts, config), parts.search.halving
+    session, halving = open_session(parts, config.name), parts.search.halving
     logged = session.logged
     parts.on_phase(SessionStarted(session.name, session.budget, logged))
 

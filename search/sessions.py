@@ -6,16 +6,18 @@ from pathlib import Path
 
 from evaluation import LedgerSession
 from search.parts import RunParts
-from search.strategies import StrategyConfig
 
 
-def open_session(parts: RunParts, config: StrategyConfig) -> LedgerSession:
-    """The ledger's session of one strategy of this run; one that exists is replayed from its beginning."""
+def open_session(parts: RunParts, name: str, *, budget: float | None = None) -> LedgerSession:
+    """The ledger's session of this run with this strategy's name; one that exists is replayed from its beginning.
+
+    `budget`: the search's, if none is given.
+    """
     return parts.ledger.session(
         parts.name,
-        config.name,
+        name,
         parts.seed,
-        budget=parts.search.budget,
+        budget=parts.search.budget if budget is None else budget,
         space=parts.space,
         evaluator=parts.evaluator,
         costing=parts.costing,

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
 
 from archspace import Architecture
-from evaluation import ChildResult, ChildTask, Evaluation, FailureReason, LimitsConfig, child_seed
-from evaluation.limits import violation
+from evaluation import Evaluation, LimitsConfig, violation
 from search.front_costs import measure_front, within_limits
 from search.parts import Phase, RunParts
 from search.sessions import checkpoint_dir, open_session
 from search.strategies import PPOConfig, make_strategy
-
-_log = logging.getLogger(__name__)
 
 TRAINED = 3
 """Suggestions that are trained at the search's schedule before one is believed."""
@@ -28,12 +22,12 @@ def best_suggestion(
     """A network within `limits` with a higher accuracy than `better_than` (share 0-1); None where there is none.
 
     Networks that the policy builds within the limits are ranked by the search's surrogate. Those that should be better
-    even one standard deviation below what it expects, at most 3, are trained as children of the search are; what came
-    of them is a record of the ledger. Nothing is suggested by searches without a policy, or where nothing is trained.
+    even one standard deviation below what it expects, at most 3, are trained as children of the search are; the ledger
+    keeps what came of them. Nothing is suggested by searches without a policy, or where nothing is trained.
     """
     found: list[Evaluation] = []
     for architecture in _promising(parts, limits, history, better_than):
-        evaluation = _trained(parts, architecture, sequence=len(history))
+        evaluation = _trained(parts, architecture)
         if not evaluation.ok or evaluation.accuracy <= better_than:
             continue
         costs = measure_front(parts, [evaluation])[architecture.digest]
@@ -50,7 +44,7 @@ def _promising(
         return []  # (with halving there are no checkpoints)
     from search.strategies.ppo import PPOSearch  # loads torch and Stable-Baselines3
 
-    session = open_session(parts, config)
+    session = open_session(parts, config.name)
     strategy = make_strategy(
         config,
         space=parts.space,
@@ -75,55 +69,16 @@ def _promising(
     return list(chosen.values())
 
 
-def _trained(parts: RunParts, architecture: Architecture, sequence: int) -> Evaluation:
-    """As a child of the search, outside of its budget; done ones are read back."""
-    record = parts.ledger.get_record(_name(architecture))
-    if record is None:
-        parts.on_phase(Phase("search", f"{architecture.digest}, which the policy suggests"))
-        result = _train(parts, architecture)
-        parts.ledger.put_record(_name(architecture), asdict(result))
-    else:
-        result = _from_record(record)
-    network = parts.resolve(architecture.choices)
-    shares = result.exit_shares if result.accuracy is not None else None
-    costs = parts.costing.costs(architecture, network, shares)
-    reward = parts.objective.failure_reward
-    if result.accuracy is not None and costs is not None:
-        latency, energy = costs.latency_ms.value, costs.energy_mj.value
-        reward = parts.objective.reward(result.accuracy, latency, energy, sequence)
-    return Evaluation(
-        sequence=sequence,
-        architecture=architecture,
-        result=result,
-        costs=costs,
-        reward=reward,
-        charged=0.0,
-        is_new=True,
-    )
+def _trained(parts: RunParts, architecture: Architecture) -> Evaluation:
+    """As a child of the search, outside of its budget; what was trained once is replayed.
 
-
-def _train(parts: RunParts, architecture: Architecture) -> ChildResult:
-    fidelity = parts.schedule.search
-    task = ChildTask(
-        architecture=architecture,
-        network=parts.resolve(architecture.choices),
-        fidelity=fidelity,
-        replicate=0,
-        seed=child_seed(parts.training_seed, architecture.digest, fidelity, 0),
-    )
-    ((_, result),) = parts.evaluator.evaluate([task])
-    if result.failure is not None:
-        _log.warning("%s: %s: %s", architecture.digest, result.failure, result.message)
-    return result
-
-
-def _name(architecture: Architecture) -> str:
-    return f"suggested/{architecture.digest}"
-
-
-def _from_record(record: Mapping[str, Any]) -> ChildResult:
-    values = dict(record)
-    for key in ("exit_thresholds", "exit_shares"):
-        values[key] = tuple(values[key])
-    failure = values.pop("failure")
-    return ChildResult(**values, failure=failure and FailureReason(failure))
+    A session of its own for each: it is proposed again whenever it is suggested, in whatever order.
+    """
+    parts.on_phase(Phase("search", f"{architecture.digest}, which the policy suggests"))
+    session = open_session(parts, f"suggested-{architecture.digest}", budget=1)
+    while True:
+        was_replay = session.replaying
+        (evaluation,) = session.evaluate([architecture.choices])
+        failure = evaluation.result and evaluation.result.failure
+        if not (was_replay and failure and failure.is_infrastructure):
+            return evaluation

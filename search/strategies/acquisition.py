@@ -20,9 +20,10 @@ from search.surrogates import AccuracySurrogate, Posterior
 
 Floats = NDArray[np.float64]
 
-
 NODES = 10
 """Of the quadrature; exact for polynomials of degree 19."""
+_NODES, _WEIGHTS = hermegauss(NODES)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 class Utility(Protocol):
@@ -41,7 +42,7 @@ class RewardUtility:
     Args:
         objective: gives the reward.
         step: the proposal's place in its session.
-        best: the best reward so far; −inf where there is none.
+        best: the best reward so far; the objective's failure reward where there is none.
     """
 
     def __init__(self, objective: Objective, step: int, best: float) -> None:
@@ -132,9 +133,8 @@ def expected_gain(
     surrogate: AccuracySurrogate, posterior: Posterior, costs: Floats, utility: Utility
 ) -> Floats:
     """Expectation of `utility` over the accuracies that the surrogate thinks possible: (n,), NaN where costs are unknown."""
-    nodes, weights = hermegauss(NODES)
     gain = np.zeros(len(costs))
-    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         gain += weight * utility(surrogate.accuracies(posterior.mean + node * posterior.std), costs)
     return gain
 

@@ -10,7 +10,7 @@ import pytest
 
 from archspace import NasBench201Space
 from latency_models import ChoiceTable, TableError
-from search import BENCH_STRATEGIES, Goal, SearchBench
+from search import BENCH_COLUMNS, BENCH_STRATEGIES, Goal, SearchBench, SearchRecord, bench_rows
 
 SPACE = NasBench201Space()
 
@@ -144,3 +144,21 @@ def test_a_constant_column_is_refused() -> None:
     table.columns["latency"][:] = 3.0
     with pytest.raises(TableError, match="latency is constant"):
         bench(table=table, goal="pareto").check()
+
+
+def test_the_table_compares_with_the_first_strategy_seed_by_seed() -> None:
+    def record(strategy: str, seed: int, regret: float) -> SearchRecord:
+        return SearchRecord(
+            strategy=strategy, seed=seed, budget=10, best=1 - regret, regret=regret, report={}, hypervolume=None,
+            new_evaluations=10, strategy_seconds=1.0,
+        )  # fmt: skip
+
+    first = [record("ppo", seed, regret) for seed, regret in enumerate((0.1, 0.2, 0.3))]
+    other = [record("local", seed, regret) for seed, regret in enumerate((0.2, 0.4, 0.6, 9.0))]
+    lone = [record("random", 0, 0.5)]
+    rows = {
+        row[0]: row[BENCH_COLUMNS.index("first minus it, 95 %")]
+        for row in bench_rows([*first, *other, *lone])
+    }
+    # differences -0.1, -0.2, -0.3: mean -0.2, t(2) quantile 4.303, deviation 0.1, over the root of 3
+    assert rows == {"ppo": "–", "local": "-0.2 ± 0.25", "random": "–"}

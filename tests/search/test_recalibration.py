@@ -117,7 +117,7 @@ def parts_of(
 
 
 def search(parts: RunParts, config: Any) -> LedgerSession:
-    session = open_session(parts, config)
+    session = open_session(parts, config.name)
     strategy = make_strategy(
         config,
         space=parts.space,

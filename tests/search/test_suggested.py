@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from envs import CostBounds
-from evaluation import Evaluation, LimitsConfig
+from evaluation import ChildResult, ChildTask, Evaluation, FailureReason, LimitsConfig
 from latency_models import PrefixCosts
 from search import suggested
 from search.config import ScheduleConfig, SearchConfig
@@ -116,7 +117,7 @@ def test_a_suggestion_is_believed_once_trained(run_dir: Path) -> None:
     assert 1 <= len(evaluator.evaluated) <= TRAINED
     assert found.architecture.digest in evaluator.evaluated
     assert found.architecture.digest not in {e.architecture.digest for e in history}
-    assert found.charged == 0
+    assert _history(run_dir) == history, "the search's own account is not touched"
     assert latency_ms(found.architecture.choices) <= 0.2
     idle = ToyEvaluator()
     assert best_suggestion(_parts(run_dir, idle), LIMITS, history, better_than=0.0) == found
@@ -153,3 +154,25 @@ def test_searches_without_a_policy_suggest_nothing(run_dir: Path) -> None:
 def test_without_a_checkpoint_there_is_no_policy_to_ask(run_dir: Path, tmp_path: Path) -> None:
     session = toy_session(run_dir / "ledger.db", BOUNDS, budget=BUDGET, strategy="ppo")
     assert _strategy(tmp_path, BOUNDS).suggest(session, _history(run_dir), (0.2, np.inf)) == []
+
+
+class LosingEvaluator(ToyEvaluator):
+    """Loses every child's worker."""
+
+    def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
+        for index, task in enumerate(tasks):
+            digest = task.architecture.digest
+            self.evaluated.append(digest)
+            yield index, ChildResult(digest=digest, failure=FailureReason.LOST, message="gone")
+
+
+@pytest.mark.usefixtures("measured_as_predicted")
+def test_a_lost_suggestion_is_trained_again_the_next_time(run_dir: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    limits, losing = LimitsConfig(latency_ms=0.24), LosingEvaluator()
+    assert best_suggestion(_parts(copy, losing), limits, _history(copy), better_than=0.0) is None
+    assert losing.evaluated
+    working = ToyEvaluator()
+    found = best_suggestion(_parts(copy, working), limits, _history(copy), better_than=0.0)
+    assert working.evaluated == losing.evaluated
+    assert found is not None
