@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -134,7 +135,7 @@ def test_a_child_that_always_loses_its_worker_is_lost(
         while not stop.wait(0.2):
             if any("training" in w.doing for w in evaluator.status()):
                 for process in _worker_processes():
-                    process.kill()
+                    _kill(process)
 
     killer = threading.Thread(target=kill_all)
     killer.start()
@@ -329,6 +330,12 @@ def test_a_cluster_that_runs_already_is_joined_and_left_running(
         head.kill()
         head.wait()
         for process in processes:
-            process.kill()
+            _kill(process)
         psutil.wait_procs(processes, timeout=20)
         folder.remove()
+
+
+def _kill(process: psutil.Process) -> None:
+    """Ray may have ended it just before."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
