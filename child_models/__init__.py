@@ -30,15 +30,12 @@ if TYPE_CHECKING:
         choose_thresholds,
         normalised_entropy,
     )
+    from child_models.fitting import NonFiniteTraining
     from child_models.layer_rules import UnbuildableNetwork, WeightMismatch, weight_shapes
     from child_models.module import ChildModule, build_module
     from child_models.onnx_graph import build_onnx, onnx_output_names
     from child_models.scoring import evaluate_network
-    from child_models.training import (
-        NonFiniteTraining,
-        TrainedNetwork,
-        train_child,
-    )
+    from child_models.training import TrainedNetwork, train_child
     from child_models.training_config import TrainingConfig
 
 _NAMES_BY_FILE = {
@@ -88,8 +85,8 @@ _NAMES_BY_FILE = {
         "onnx_output_names",
     ),
     "scoring": ("evaluate_network",),
+    "fitting": ("NonFiniteTraining",),
     "training": (
-        "NonFiniteTraining",
         "TrainedNetwork",
         "train_child",
     ),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from child_models.augmentation import AugmentationConfig, Augmenter
 from child_models.datasets.base import Dataset
+from child_models.training_config import TrainingConfig
+
+
+class Batch(NamedTuple):
+    """Images (batch, channels, height, width) float32, labels (batch,) int64, and their places in the split (batch,)."""
+
+    images: Tensor
+    labels: Tensor
+    indices: NDArray[np.intp]
 
 
 class TrainingBatches:
@@ -41,13 +52,25 @@ class TrainingBatches:
         self._channels_last = channels_last
         self._rng = np.random.default_rng([seed, 1])
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images (batch, channels, height, width) float32, labels (batch,) int64)."""
+    @classmethod
+    def of(cls, dataset: Dataset, config: TrainingConfig, seed: int) -> Self:
+        """As `config` says, with the data set's own augmentation where it says nothing."""
+        return cls(
+            dataset,
+            config.augmentation or dataset.augmentation,
+            batch_size=config.batch_size,
+            channels_last=config.channels_last,
+            seed=seed,
+        )
+
+    def epoch(self) -> Iterator[Batch]:
+        """All images once."""
         order = self._rng.permutation(self.size)
         for indices in np.array_split(order, self.steps):
             batch = torch.from_numpy(self._augmenter.batch(indices, self._rng))
             images = batch.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
-            yield (
+            yield Batch(
                 images if self._channels_last else images.contiguous(),
                 self._labels[torch.from_numpy(indices)],
+                indices,
             )

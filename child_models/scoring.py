@@ -36,7 +36,7 @@ def evaluate_network(
     Raises:
         WeightMismatch: weights of another network.
     """
-    module = _loaded_module(network, weights)
+    module = loaded_module(network, weights)
     chunks = []
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
@@ -51,7 +51,12 @@ def to_channels_last(module: ChildModule) -> None:
     nn.Module.to(module, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _loaded_module(network: Network, weights: Mapping[str, NDArray[Any]]) -> ChildModule:
+def loaded_module(network: Network, weights: Mapping[str, NDArray[Any]]) -> ChildModule:
+    """`network` with `weights`, channels-last, in evaluation mode.
+
+    Raises:
+        WeightMismatch: weights of another network.
+    """
     check_weights(network, weights)
     with torch.random.fork_rng(devices=[]):
         module = build_module(network)

@@ -1,14 +1,8 @@
-"""The training loop: plain to read, and the same result for the same seed.
-
-ArithmeticError
-└── NonFiniteTraining    the loss or the weights stopped being finite numbers
-"""
+"""Training a child from nothing: plain to read, and the same result for the same seed. The loop itself is `fitting.fit`."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -23,19 +17,11 @@ from child_models.batches import TrainingBatches
 from child_models.counts import layer_counts
 from child_models.datasets.base import Dataset
 from child_models.exits import ExitChoice, choose_thresholds
+from child_models.fitting import OnEpoch, OnStep, finite_weights, fit
 from child_models.module import ChildModule, build_module
 from child_models.precision import chosen_precision
 from child_models.scoring import evaluate_network, to_channels_last
 from child_models.training_config import TrainingConfig
-
-OnStep = Callable[[int, int], None]
-"""Called after each step with (steps done, steps in all); what it raises ends the training."""
-OnEpoch = Callable[[int, float], None]
-"""Called after each epoch with (epochs done, mean training loss); what it raises ends the training."""
-
-
-class NonFiniteTraining(ArithmeticError):
-    """Training diverged: NaN or infinity. The same network, settings and seed will do so again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,25 +81,13 @@ def train_child(
             logits,
             dataset.validation.labels,
             config.max_exit_drop,
-            head_costs=_head_costs(network),
+            head_costs=head_costs(network),
         ),
         epochs_run=epochs,
         train_seconds=seconds,
         losses=losses,
         precision=precision,
     )
-
-
-def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
-    """Share of the peak learning rate in `step` (from 0): linear warm-up, then half a cosine towards 0.
-
-    Loshchilov & Hutter 2017 (SGDR), equation 5 without restarts. In (0, 1].
-    """
-    warmup_steps = round(warmup * total_steps)
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / (total_steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _fit(
@@ -125,56 +99,29 @@ def _fit(
     on_step: OnStep | None,
     on_epoch: OnEpoch | None,
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[float, ...], str]:
-    """The loop itself: (weights, loss of each epoch, precision)."""
-    module = _new_module(network, seed, config.channels_last)
-    parameters = list(module.parameters())
-    optimizer = _make_optimizer(module, config)
+    """(weights, loss of each epoch, precision)."""
+    module = fresh_module(network, seed, channels_last=config.channels_last)
     precision = chosen_precision(config.precision, network)
-    batches = TrainingBatches(
-        dataset,
-        config.augmentation or dataset.augmentation,
-        batch_size=config.batch_size,
-        channels_last=config.channels_last,
-        seed=seed,
+    fitted = fit(
+        module,
+        TrainingBatches.of(dataset, config, seed),
+        config,
+        lambda heads, batch, _moment: heads_loss(heads, batch.labels, config),
+        epochs=epochs,
+        precision=precision,
+        on_step=on_step,
+        on_epoch=on_epoch,
     )
-    total_steps = epochs * batches.steps
-    losses: list[float] = []
-    step = 0
-    for epoch in range(1, epochs + 1):
-        loss_sum = 0.0
-        for images, labels in batches.epoch():
-            factor = learning_rate_factor(step, total_steps, config.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * factor
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                logits = module(images)
-            loss = _loss(logits, labels, config)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimizer.step()
-            step += 1
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteTraining(f"the loss became {value} in step {step} of {total_steps}")
-            loss_sum += value * len(labels)
-            if on_step is not None:
-                on_step(step, total_steps)
-        losses.append(loss_sum / batches.size)
-        if on_epoch is not None:
-            on_epoch(epoch, losses[-1])
-    return _finite_weights(module), tuple(losses), precision
+    return finite_weights(module), fitted.losses, precision
 
 
-def _loss(logits: tuple[Tensor, ...], labels: Tensor, config: TrainingConfig) -> Tensor:
+def heads_loss(logits: tuple[Tensor, ...], labels: Tensor, config: TrainingConfig) -> Tensor:
     """Cross-entropy of the final head + exit_loss_weight · mean cross-entropy of the exits.
 
     A weighted sum of all heads' losses, as in BranchyNet (Teerapittayanon et al. 2016, equation 1).
     """
     losses = [
-        F.cross_entropy(head.float(), labels, label_smoothing=config.label_smoothing)
-        for head in logits
+        F.cross_entropy(head, labels, label_smoothing=config.label_smoothing) for head in logits
     ]
     *early, final = losses
     if early:
@@ -182,19 +129,19 @@ def _loss(logits: tuple[Tensor, ...], labels: Tensor, config: TrainingConfig) ->
     return final
 
 
-def _new_module(network: Network, seed: int, channels_last: bool) -> ChildModule:
-    """A freshly initialised module; the global generator is left as it was."""
+def fresh_module(network: Network, seed: int, *, channels_last: bool = True) -> ChildModule:
+    """A newly initialised module in training mode; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which reseeds the GPUs too
         torch.default_generator.manual_seed(seed)
         module = build_module(network)
     if channels_last:
         to_channels_last(module)
-        _keep_gradients_channels_last(module)
+        keep_gradients_channels_last(module)
     return module.train()
 
 
-def _keep_gradients_channels_last(module: ChildModule) -> None:
+def keep_gradients_channels_last(module: ChildModule) -> None:
     """The gradient of a mean over a map is laid out channels-first, and the ReLU and BatchNorm before it are then
     10 to 30 times slower backwards; turning that one gradient around takes 3-20 % off a step.
     """
@@ -211,43 +158,7 @@ def _keep_gradients_channels_last(module: ChildModule) -> None:
             module.layers[layer.name].register_forward_pre_hook(watch)
 
 
-def _make_optimizer(module: ChildModule, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Weight decay on kernels and matrices only (1-d parameters are biases and BatchNorm's)."""
-    parameters = list(module.parameters())
-    groups = [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": config.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim == 1],
-            "weight_decay": 0.0,
-        },
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    return torch.optim.SGD(
-        groups,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        fused=True,
-    )
-
-
-def _finite_weights(module: ChildModule) -> dict[str, NDArray[np.float32]]:
-    weights = {
-        name: tensor.detach().contiguous().numpy().copy()
-        for name, tensor in module.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    for name, array in weights.items():
-        if not np.isfinite(array).all():
-            raise NonFiniteTraining(f"{name} holds NaN or infinity after the last step")
-    return weights
-
-
-def _head_costs(network: Network) -> list[int]:
+def head_costs(network: Network) -> list[int]:
     """Multiply-accumulates up to each head, all layers that stand before it included."""
     counts = layer_counts(network)
     so_far = dict(

@@ -28,8 +28,8 @@ from child_models import (
 )
 from child_models.batches import TrainingBatches
 from child_models.datasets.base import Split, make_dataset
+from child_models.fitting import learning_rate_factor
 from child_models.precision import bf16_pays, chosen_precision
-from child_models.training import learning_rate_factor
 
 CONFIG = TrainingConfig()
 
@@ -167,7 +167,7 @@ def test_divergence_is_an_error(digits: Dataset, residual_network: Network) -> N
 def test_a_last_batch_of_one_image_is_spread(digits: Dataset, residual_network: Network) -> None:
     few = _some_digits(digits, 65)
     batches = TrainingBatches(few, AugmentationConfig(), batch_size=64, channels_last=True, seed=0)
-    assert [len(labels) for _, labels in batches.epoch()] == [33, 32]
+    assert [len(batch.labels) for batch in batches.epoch()] == [33, 32]
     trained = train_child(residual_network, few, CONFIG, epochs=1, seed=0)
     assert np.isfinite(trained.losses[0])
 
@@ -178,15 +178,15 @@ def test_batches_hold_each_image_once_and_normalised(digits: Dataset) -> None:
     )
     first = list(batches.epoch())
     assert len(first) == batches.steps
-    for images, labels in first:
+    for images, labels, _ in first:
         assert images.shape[1:] == (1, 8, 8)
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert len(labels) <= 100
     expected = digits.normalise(digits.train.images)
-    seen = np.concatenate([images.numpy() for images, _ in first])
+    seen = np.concatenate([images.numpy() for images, _, _ in first])
     assert np.allclose(np.sort(seen.sum((1, 2, 3))), np.sort(expected.sum((1, 2, 3))), atol=1e-2)
-    again = [labels.tolist() for _, labels in batches.epoch()]
-    assert again != [labels.tolist() for _, labels in first]
+    again = [batch.labels.tolist() for batch in batches.epoch()]
+    assert again != [labels.tolist() for _, labels, _ in first]
 
 
 def test_read_only_arrays_are_enough(digits: Dataset, residual_network: Network) -> None:

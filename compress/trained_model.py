@@ -1,0 +1,66 @@
+"""What each step of a compression takes and gives: a network with the weights that it was trained to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import Network
+from child_models import Dataset, ExitChoice, Split, apply_exits, evaluate_network, weight_shapes
+from child_models.exits import choose_thresholds
+from child_models.layer_rules import check_weights
+from child_models.training import head_costs
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedModel:
+    """A network and its weights.
+
+    Attributes:
+        network: explicit layers; pruning gives one with fewer channels, which is built and exported like any other.
+        weights: every array of `weight_shapes(network)`, float32.
+    """
+
+    network: Network
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        check_weights(self.network, self.weights)
+
+    @classmethod
+    def of(cls, network: Network, weights: Mapping[str, NDArray[Any]]) -> Self:
+        """With the arrays that inference needs, copied; others (BatchNorm's step counters) are left out.
+
+        Raises:
+            WeightMismatch: an array is missing or has another shape.
+        """
+        check_weights(network, weights)
+        kept = {name: np.array(weights[name], dtype=np.float32) for name in weight_shapes(network)}
+        return cls(network=network, weights=kept)
+
+    def logits(self, split: Split, dataset: Dataset) -> list[NDArray[np.float32]]:
+        """(samples, num_classes) of every head, the final one last."""
+        return evaluate_network(self.network, self.weights, split, dataset)
+
+    def accuracy(self, split: Split, dataset: Dataset) -> float:
+        """Share 0–1 of images that are right where they leave; exits without a threshold are not taken."""
+        logits = self.logits(split, dataset)
+        thresholds = [exit_.threshold or 0.0 for exit_ in self.network.exits]
+        predictions = apply_exits(logits, thresholds).predictions
+        return float((predictions == split.labels).mean())
+
+    def with_exits_chosen(self, dataset: Dataset, max_drop: float) -> tuple[Self, ExitChoice]:
+        """Thresholds chosen anew on the validation split, since the weights have changed."""
+        choice = choose_thresholds(
+            self.logits(dataset.validation, dataset),
+            dataset.validation.labels,
+            max_drop,
+            head_costs=head_costs(self.network),
+        )
+        return replace(self, network=self.network.with_thresholds(choice.thresholds)), choice
