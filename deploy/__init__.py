@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         UnsupportedNetwork,
     )
     from deploy.export import export_architecture
-    from deploy.info import AccuracyFigure, CostFigure, ExportInfo
+    from deploy.info import AccuracyFigure, CostFigure, ExportInfo, standard_error
     from deploy.model_source import model_code
     from deploy.verify import Check, FileHash, VerifyReport, verify_export
 
@@ -30,7 +30,7 @@ _NAMES_BY_FILE = {
         "UnsupportedNetwork",
     ),
     "export": ("export_architecture",),
-    "info": ("AccuracyFigure", "CostFigure", "ExportInfo"),
+    "info": ("AccuracyFigure", "CostFigure", "ExportInfo", "standard_error"),
     "model_source": ("model_code",),
     "verify": ("Check", "FileHash", "VerifyReport", "verify_export"),
 }
@@ -51,6 +51,7 @@ __all__ = [
     "draw_architecture",
     "export_architecture",
     "model_code",
+    "standard_error",
     "verify_export",
 ]
 

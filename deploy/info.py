@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,16 @@ class AccuracyFigure:
     name: str
     value: float
     standard_error: float
+
+    @classmethod
+    def of(cls, name: str, value: float, count: int) -> AccuracyFigure:
+        """Measured on `count` images."""
+        return cls(name=name, value=value, standard_error=standard_error(value, count))
+
+
+def standard_error(accuracy: float, count: int) -> float:
+    """Of a share over `count` independent samples: √(a(1−a)/n)."""
+    return math.sqrt(accuracy * (1 - accuracy) / count)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,10 +65,23 @@ def fixed_input(network: Network, batch_size: int) -> NDArray[np.float32]:
 
 
 def _load_onnxruntime(network: Network, device: Device) -> Runner:
-    """A session with default graph optimisations; the call is the usual ``session.run``, its own cost included."""
-    import onnxruntime
-
     from child_models import build_onnx
+
+    model = build_onnx(network, None, batch=device.batch_size)
+    return onnx_runner(model.SerializeToString(), fixed_input(network, device.batch_size), device)
+
+
+def onnx_runner(model: bytes, images: NDArray[np.float32], device: Device) -> Runner:
+    """A session with default graph optimisations; the call is the usual ``session.run``, its own cost included.
+
+    Args:
+        model: an ONNX file with one input.
+        images: what each call reads.
+
+    Raises:
+        MeasuringFailed: `device` asks for a GPU and ONNX Runtime does not use it. Its own errors pass through.
+    """
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = device.threads
@@ -77,14 +90,13 @@ def _load_onnxruntime(network: Network, device: Device) -> Runner:
     options.log_severity_level = 3
     # many sessions are alive while networks are compared: none may spin while another one runs
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    model = build_onnx(network, None, batch=device.batch_size)
     providers = ["CPUExecutionProvider"]
     if device.accelerator == "cuda":
         providers = ["CUDAExecutionProvider", *providers]
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
     if device.accelerator == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise MeasuringFailed("ONNX Runtime fell back to the CPU: its CUDA libraries do not load")
-    feed = {session.get_inputs()[0].name: fixed_input(network, device.batch_size)}
+    feed = {session.get_inputs()[0].name: images}
     return lambda: session.run(None, feed)  # copies logits to the host, so it waits for a GPU
 
 

@@ -8,7 +8,6 @@ from search.bench_summary import write_plot as write_bench_plot
 from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
 from search.export_run import export_pick, export_within
-from search.finals import standard_error
 from search.halving_config import HalvingConfig, RungConfig, rungs_of
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
@@ -70,7 +69,6 @@ __all__ = [
     "read_trials",
     "run_search",
     "rungs_of",
-    "standard_error",
     "tabulate_choices",
     "tabulate_space",
     "write_bench_plot",

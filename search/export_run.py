@@ -15,7 +15,6 @@ from search.finals import (
     Final,
     failure_text,
     make_final,
-    standard_error,
     train_finals,
 )
 from search.front_costs import measure_front, within_limits
@@ -84,10 +83,12 @@ def info_of(parts: RunParts, final: Final) -> ExportInfo:
         device=parts.device.name,
         dataset=parts.dataset.name,
         accuracies=(
-            _accuracy("search (validation, short schedule)", evaluation.accuracy, validation),
-            _accuracy("validation", trained.result.accuracy, validation),
-            _accuracy("test", trained.test_accuracy, test),
-            _accuracy("test, no exit taken", trained.test_accuracy_no_exit, test),
+            AccuracyFigure.of(
+                "search (validation, short schedule)", evaluation.accuracy, validation
+            ),
+            AccuracyFigure.of("validation", trained.result.accuracy, validation),
+            AccuracyFigure.of("test", trained.test_accuracy, test),
+            AccuracyFigure.of("test, no exit taken", trained.test_accuracy_no_exit, test),
         ),
         costs=(
             _figure("latency", costs.latency_ms, "ms"),
@@ -100,10 +101,6 @@ def info_of(parts: RunParts, final: Final) -> ExportInfo:
         if final.picked_after_test
         else (),
     )
-
-
-def _accuracy(name: str, value: float, count: int) -> AccuracyFigure:
-    return AccuracyFigure(name=name, value=value, standard_error=standard_error(value, count))
 
 
 def _figure(name: str, cost: Cost, unit: str) -> CostFigure:

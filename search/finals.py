@@ -207,11 +207,6 @@ def _save_weights(path: Path, weights: Weights) -> None:
     write_atomic(path, save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
 
 
-def standard_error(accuracy: float, count: int) -> float:
-    """Of a share over `count` independent samples: √(a(1−a)/n)."""
-    return float(np.sqrt(accuracy * (1 - accuracy) / count))
-
-
 def _final_name(digest: str) -> str:
     return f"final/{digest}"
 

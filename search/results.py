@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from archspace import write_atomic
+from deploy import standard_error
 from evaluation import Evaluation, LedgerSession
 from search.analysis import ANALYSIS_FILE, Analysis
-from search.finals import Final, standard_error, worth_picking
+from search.finals import Final, worth_picking
 from search.pareto import hypervolume_2d, pareto_front, picks, point_of
 from search.parts import RunParts
 from search.recalibration import recalibrations

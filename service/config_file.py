@@ -85,6 +85,20 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     return result
 
 
+def anchored(data: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Relative paths in a config mean "beside the config" or, if nothing is there, "from here"; a run must
+    find them again from anywhere."""
+    result = dict(data)
+    for group, key in (("data", "path"), ("evaluator", "table")):
+        section = result.get(group)
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            given = Path(section[key])
+            beside = base / given
+            found = beside if not given.is_absolute() and beside.exists() else given
+            result[group] = {**section, key: str(found.absolute())}
+    return result
+
+
 def _item(node: list[Any], index: str, key: str) -> Any:
     if not index.isdigit() or int(index) >= len(node):
         raise UsageError(f"--set {key}: {index!r} is not an index from 0 to {len(node) - 1}")

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 NODES = 10
 """Of the quadrature; exact for polynomials of degree 19."""
+OPTIMISM = 2.0
+"""Standard deviations that are added where no candidate promises anything: the mean of an exponential distribution."""
 _NODES, _WEIGHTS = hermegauss(NODES)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -31,6 +33,9 @@ class Utility(Protocol):
 
     def __call__(self, accuracies: Floats, costs: Floats) -> Floats:
         """(n,), ≥ 0, from (n,) shares and (n, 2) expected latencies in ms and energies in mJ; NaN where unknown."""
+
+    def margin(self, accuracies: Floats, costs: Floats) -> Floats:
+        """(n,): how far above what is known, negative: how far below; any unit that orders candidates."""
 
     def take(self, accuracy: float, costs: Floats) -> None:
         """Count on an architecture with this accuracy and (2,) costs from now on."""
@@ -68,8 +73,11 @@ class RewardUtility:
         return cls(objective, step, float(known.max(initial=objective.failure_reward)))
 
     def __call__(self, accuracies: Floats, costs: Floats) -> Floats:
+        return np.asarray(np.maximum(self.margin(accuracies, costs), 0.0))
+
+    def margin(self, accuracies: Floats, costs: Floats) -> Floats:
         rewards = self._objective.rewards(accuracies, costs[:, 0], costs[:, 1], self._step)
-        return np.asarray(np.maximum(rewards - self._best, 0.0))
+        return np.asarray(rewards - self._best)
 
     def take(self, accuracy: float, costs: Floats) -> None:
         """The best stays what was seen, for what is taken may disappoint."""
@@ -102,6 +110,13 @@ class FrontUtility:
         height = np.clip(accuracies[:, None] - self._levels, 0.0, None)
         added = np.asarray((width * height).sum(axis=1))
         return np.where(np.isnan(costs[:, 0]), np.nan, added)
+
+    def margin(self, accuracies: Floats, costs: Floats) -> Floats:
+        """In accuracy, to the front's step at the network's latency; slower than the reference comes last."""
+        latency = costs[:, 0]
+        step = np.searchsorted(self._starts, latency, side="right") - 1
+        slow = np.where(latency < self._reference[1], 0.0, 2.0)
+        return np.where(np.isnan(latency), np.nan, accuracies - self._levels[step] - slow)
 
     def take(self, accuracy: float, costs: Floats) -> None:
         self._points = np.vstack([self._points, [accuracy, costs[0]]])
@@ -149,8 +164,9 @@ def picks(
 ) -> list[int]:
     """Up to `count` candidates by number, the most promising first; fewer where the costs of the rest are unknown.
 
-    Each pick counts for the next one as evaluated, with the accuracy expected of it. Where nothing promises anything,
-    a pick is random.
+    Each pick counts for the next one as evaluated, with the accuracy expected of it. Where nothing promises anything (a
+    surrogate that is sure of itself leaves no chance to any), the pick is what an optimist puts closest to what is known:
+    random picks would end the search there, and a surrogate is seldom as right as it is sure.
     """
     chosen: list[int] = []
     free = np.ones(len(costs), dtype=np.bool_)
@@ -161,7 +177,9 @@ def picks(
             break
         best = int(np.argmax(np.where(free, gain, -np.inf)))
         if gain[best] <= 0:
-            best = int(rng.choice(np.flatnonzero(free)))
+            optimistic = posterior.mean + rng.exponential(OPTIMISM) * posterior.std
+            margin = utility.margin(surrogate.accuracies(optimistic), costs)
+            best = int(np.argmax(np.where(free, margin, -np.inf)))
         chosen.append(best)
         free[best] = False
         expected = float(surrogate.accuracies(posterior.mean[best : best + 1])[0])

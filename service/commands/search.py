@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from service.config_file import apply_overrides, read_mapping
+from service.config_file import anchored, apply_overrides, read_mapping
 from service.errors import ConflictError, NotFoundError, StoppedError, UsageError
 from service.output import talk
 from service.run_folder import (
@@ -43,7 +42,7 @@ def run_search_verb(
     if dry_run:
         from service.run import dry_run as check
 
-        data = _anchored(data, config.parent)
+        data = anchored(data, config.parent)
         check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
     used_seed = data.get("seed", 0)
@@ -52,7 +51,7 @@ def run_search_verb(
     path = (
         out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
     )
-    data = _anchored(data, config.parent)
+    data = anchored(data, config.parent)
     folder = create_run(path, data, used_seed, device_file)
     try:
         _carry_out(folder, fresh=True, source=str(config), as_json=as_json)
@@ -110,20 +109,6 @@ def _stop_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def _anchored(data: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Relative paths in a config mean "beside the config" or, if nothing is there, "from here"; a run must
-    find them again from anywhere."""
-    result = dict(data)
-    for group, key in (("data", "path"), ("evaluator", "table")):
-        section = result.get(group)
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            given = Path(section[key])
-            beside = base / given
-            found = beside if not given.is_absolute() and beside.exists() else given
-            result[group] = {**section, key: str(found.absolute())}
-    return result
 
 
 def _remove_unstarted(folder: RunFolder) -> None:

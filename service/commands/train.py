@@ -83,7 +83,6 @@ def _dataset(data: str) -> Any:
 
 def _export(document: Any, dataset: Any, trained: Any, accuracy: float, to: Path) -> None:
     from deploy import AccuracyFigure, ExportInfo, export_architecture
-    from search import standard_error
 
     network = document.network.with_thresholds(tuple(trained.exit_choice.thresholds))
     figures = (
@@ -104,10 +103,7 @@ def _export(document: Any, dataset: Any, trained: Any, accuracy: float, to: Path
             device="",
             dataset=dataset.name,
             accuracies=tuple(
-                AccuracyFigure(
-                    name=name, value=value, standard_error=standard_error(value, len(split.labels))
-                )
-                for name, value, split in figures
+                AccuracyFigure.of(name, value, len(split.labels)) for name, value, split in figures
             ),
             exit_shares=tuple(trained.exit_choice.shares),
         ),

@@ -94,7 +94,10 @@ class Above:
     """max(accuracy − 0.6, 0); the cost is known where it is not NaN."""
 
     def __call__(self, accuracies: np.ndarray, costs: np.ndarray) -> np.ndarray:
-        return np.where(np.isnan(costs[:, 0]), np.nan, np.maximum(accuracies - 0.6, 0))
+        return np.maximum(self.margin(accuracies, costs), 0)
+
+    def margin(self, accuracies: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(costs[:, 0]), np.nan, accuracies - 0.6)
 
     def take(self, accuracy: float, costs: np.ndarray) -> None:
         pass
@@ -114,10 +117,19 @@ def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
     rng = np.random.default_rng(0)
     assert picks(Linear(), made, costs, Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
-    made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
+    made = posterior([0.9, 0.5, 0.8, 0.1, 0.2], [0.1, 0.3, 0.1, 1e-6, 1e-6])
     everything = picks(Linear(), made, costs, Above(), 9, rng)  # type: ignore[arg-type]
-    assert everything[:2] == [2, 1]
-    assert sorted(everything) == [1, 2, 3, 4], "those that promise nothing come last, at random"
+    assert everything == [2, 1, 4, 3], "those that promise nothing come last, the closest first"
+
+
+def test_margin_to_the_front_is_in_accuracy_at_the_same_latency() -> None:
+    utility = FrontUtility(np.array([[0.7, 2.0], [0.9, 5.0], [0.6, 3.0]]), (0.5, 9.0))
+    latencies = np.array([1.0, 2.0, 4.0, 5.0, 9.5, np.nan])
+    costs = np.column_stack([latencies, np.ones(6)])
+    margin = utility.margin(np.full(6, 0.8), costs)
+    assert margin[:4] == pytest.approx([0.3, 0.1, 0.1, -0.1])
+    assert margin[4] < -1, "slower than the reference: after all others"
+    assert np.isnan(margin[5])
 
 
 def test_the_front_is_judged_from_the_objectives_floor_and_slowest_network() -> None:
