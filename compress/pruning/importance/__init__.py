@@ -1,0 +1,1 @@
+"""How much a channel matters: one file a method, all with the signature of `Importance`."""
