@@ -118,7 +118,7 @@ class ViewBatches(TrainingBatches):
         )
         if views < 1:
             raise ValueError(f"views: expected at least 1, got {views}")
-        self.views, self._views_seed = views, views_seed
+        self.views, self.views_seed = views, views_seed
         self._epochs = 0
 
     def epoch(self) -> Iterator[Batch]:
@@ -139,5 +139,5 @@ class ViewBatches(TrainingBatches):
     def _view(self, view: int) -> NDArray[np.generic]:
         """(images, height, width, channels), augmented."""
         everything = np.arange(self.size, dtype=np.intp)
-        rng = np.random.default_rng([self._views_seed, 2, view])
+        rng = np.random.default_rng([self.views_seed, 2, view])
         return self._augmenter.batch(everything, rng)
