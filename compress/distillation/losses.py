@@ -41,14 +41,16 @@ def soft_targets(
 def feature(student: Tensor, teacher: Tensor) -> Tensor:
     """mean (student − teacher)² / mean teacher², over the whole batch (FitNets: Romero et al. 2015, equation 3).
 
-    The quotient, which FitNets does not have, makes layers of different size comparable: 1 is as bad as saying 0.
+    The quotient, which FitNets does not have, makes layers of different size comparable: 1 is as bad as saying 0. Where
+    the teacher says 0 everywhere, there is nothing to divide by, and nothing is divided.
 
     Args:
         student: after its adapter, of the teacher's shape.
         teacher: (batch, channels, …).
     """
     teacher = teacher.detach()
-    return F.mse_loss(student, teacher) / (teacher.square().mean() + EPSILON)
+    power = teacher.square().mean()
+    return F.mse_loss(student, teacher) / torch.where(power > EPSILON, power, 1.0)
 
 
 def attention(student: Tensor, teacher: Tensor) -> Tensor:
