@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -36,12 +38,25 @@ def plain_network(
     return space.resolve([len(decision.choices) - 1 for decision in space.decisions])
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def make_network(digits: Dataset) -> Callable[..., Network]:
+    """Width (and exits, stem stride) → a network for digits."""
+    return partial(plain_network, digits)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Two threads on such small networks wait for each other, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    with _one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +73,8 @@ def training() -> TrainingConfig:
 def teacher(digits: Dataset, training: TrainingConfig) -> TrainedModel:
     """Right for some 95 % of the validation images, after two seconds."""
     network = plain_network(digits, 16)
-    weights = train_child(network, digits, training, epochs=5, seed=0).weights
+    with _one_thread():  # set up before the function's own fixture
+        weights = train_child(network, digits, training, epochs=5, seed=0).weights
     return TrainedModel.of(network, weights)
 
 
