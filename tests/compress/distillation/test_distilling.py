@@ -336,7 +336,7 @@ def test_bf16_learns_and_compares_in_float32(
     for ours, theirs in zip(full.terms, half.terms, strict=True):
         assert ours.size == pytest.approx(theirs.size, rel=0.15)
         assert ours.size != theirs.size
-    with pytest.raises(ValueError, match="fp16.*needs a GPU"):
+    with pytest.raises(ValueError, match="needs a GPU"):
         distil(student, teacher, digits, config, training, epochs=1, seed=0, precision="fp16")
 
 
