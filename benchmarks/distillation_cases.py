@@ -23,8 +23,9 @@ from compress import (
 Data = Literal["shapes", "digits"]
 ALONE = "alone"
 FOUR_TERMS = "four terms"
-LEAST_GAP = 0.05
-"""By which the teacher leads a student that is worth teaching; share of validation images."""
+LEAST_GAP = 0.055
+"""By which the teacher leads the student that is taught; share of validation images, a half point more than wanted
+since one seed is noisy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ CASES: Mapping[Data, Case] = {
         teacher=Design(operation="conv_k3", widths=(32, 64), layers=1),
         students=tuple(
             Design(operation="dwconv_k3", widths=widths, layers=1)
-            for widths in ((16, 32), (12, 24), (8, 16), (8, 8))
+            for widths in ((16, 32), (12, 16), (8, 16), (8, 8))
         ),
     ),
 }

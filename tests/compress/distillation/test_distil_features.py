@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
-from archspace import Network
+from archspace import Network, Shape
 from child_models import build_module
 from compress import PairError
 from compress.distillation.features import (
@@ -53,10 +54,6 @@ def test_no_common_resolution_and_unknown_names_are_errors(make_network: MakeNet
 
 
 def test_networks_without_a_common_resolution(make_network: MakeNetwork) -> None:
-    from dataclasses import replace
-
-    from archspace import Shape
-
     student = make_network(4)
     other = replace(make_network(16), input_shape=Shape(1, 9, 9))
     with pytest.raises(PairError, match=r"no resolution is common to student \(8×8, 4×4\)"):
@@ -115,8 +112,6 @@ def test_half_precision_maps_are_compared_in_float32(make_network: MakeNetwork) 
 
 
 def test_adapters_give_the_teachers_channels_and_can_be_fitted(make_network: MakeNetwork) -> None:
-    from archspace import Shape
-
     pair = Pair("a", "b", Shape(3, 4, 4), Shape(5, 2, 2))
     adapters = Adapters([pair], seed=0)
     student = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -128,8 +123,6 @@ def test_adapters_give_the_teachers_channels_and_can_be_fitted(make_network: Mak
 
 
 def test_adapters_start_from_their_seed_alone() -> None:
-    from archspace import Shape
-
     pair = Pair("a", "b", Shape(3, 4, 4), Shape(5, 4, 4))
     torch.manual_seed(1)
     first = Adapters([pair], seed=7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +21,17 @@ from child_models import (
     train_child,
     weight_shapes,
 )
-from child_models.batches import Batch
-from child_models.fitting import Moment
-from child_models.training import fresh_module, heads_loss
 from compress import (
     AlphaConfig,
     AlphaMix,
     DistilConfig,
-    Distilled,
     FixedMix,
     HardExamples,
     PairError,
     Stage,
-    SteppedTemperature,
     TrainedModel,
     distil,
-    distil_loss,
     three_stages,
-    tune,
 )
 from compress.distillation import losses
 
@@ -104,138 +98,6 @@ def test_equal_seeds_give_equal_weights_whatever_the_caller_does(
     assert not same(first.model, other.model)
 
 
-def test_kept_answers_train_as_the_teacher_itself(
-    digits: Dataset,
-    student: Network,
-    teacher: TrainedModel,
-    training: TrainingConfig,
-    tmp_path: Path,
-) -> None:
-    config = only(hard=0.5, soft=0.5).model_copy(update={"views": 2})
-
-    def run() -> Distilled:
-        return distil(
-            student, teacher, digits, config, training, epochs=2, seed=0, cache_dir=tmp_path
-        )
-
-    first = run()
-    (folder,) = tmp_path.iterdir()
-    assert same(first.model, run().model)  # the first one wrote, the second one reads
-    # the same batches with the teacher at hand
-    module = fresh_module(student, 0)
-    model = TrainedModel.of(student, teacher_free_weights(module))
-    with distil_loss(
-        module, student, teacher, digits, config, training, epochs=2, seed=0, cache_dir=tmp_path
-    ) as loss:
-        live = tune(
-            model,
-            digits,
-            training,
-            epochs=2,
-            seed=0,
-            module=module,
-            batches=loss.batches,
-            loss=_live_soft(teacher, training),
-        )
-    assert live.fitted.losses == pytest.approx(first.losses, rel=1e-3)
-    assert folder.is_dir()
-
-
-def teacher_free_weights(module: ChildModule) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy().copy() for name, tensor in module.state_dict().items()}
-
-
-def _live_soft(
-    teacher: TrainedModel, training: TrainingConfig
-) -> Callable[[tuple[torch.Tensor, ...], Batch, Moment], torch.Tensor]:
-    """½ CE + ½ KD at T = 4, written out again."""
-    from child_models.scoring import loaded_module
-
-    module = loaded_module(teacher.network, teacher.weights)
-
-    def loss(heads: tuple[torch.Tensor, ...], batch: Batch, _moment: Moment) -> torch.Tensor:
-        with torch.no_grad():
-            wanted = (module(batch.images)[-1] / 4).softmax(1)
-        said = (heads[-1] / 4).log_softmax(1)
-        divergence = (wanted * (wanted.log() - said)).sum(1).mean()
-        return 0.5 * heads_loss(heads, batch.labels, training) + 0.5 * 16 * divergence
-
-    return loss
-
-
-def test_logs_say_what_counted_when(
-    digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    config = DistilConfig(stages=three_stages(), temperature=SteppedTemperature())
-    taught = distil(student, teacher, digits, config, training, epochs=5, seed=0)
-    assert [log.epoch for log in taught.epochs] == [0, 1, 2, 3, 4]
-    assert [log.stage for log in taught.epochs] == [0, 1, 2, 2, 2]
-    assert [log.temperature for log in taught.epochs] == [4, 3, 2, 2, 2]
-    names = [tuple(term.term for term in log.terms) for log in taught.epochs]
-    assert names[0] == ("feature",)
-    assert names[1] == ("attention", "rkd_distance", "rkd_angle")
-    assert names[2:] == [("hard", "soft")] * 3
-    for log, loss in zip(taught.epochs, taught.losses, strict=True):
-        assert all(term.size > 0 and term.gradient_norm > 0 for term in log.terms)
-        if log.stage < 2:  # constant weights: the loss is the weighted sum of the sizes
-            total = sum(term.weight * term.size for term in log.terms)
-            assert total == pytest.approx(loss, rel=1e-2)
-    assert math.isnan(taught.epochs[0].size("hard"))
-    alpha = [log.terms[1].weight for log in taught.epochs[2:]]
-    assert 0.4 < alpha[0] < alpha[1] < alpha[2] < 0.8
-
-
-def test_gradient_norms_are_of_the_students_parameters(
-    digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    module = fresh_module(student, 0)
-    config = only(soft=1)
-    with distil_loss(module, student, teacher, digits, config, training, epochs=1, seed=0) as loss:
-        batch = next(iter(loss.batches.epoch()))
-        value = loss(module(batch.images), batch, Moment(0, loss.batches.steps, 0, 1))
-        value.backward()
-        (log,) = loss.logs()
-    squares = sum(float(p.grad.square().sum()) for p in module.parameters() if p.grad is not None)
-    assert log.terms[0].gradient_norm == pytest.approx(math.sqrt(squares), rel=1e-5)
-
-
-def test_every_head_learns_from_the_teachers_last(
-    digits: Dataset, student_with_exit: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    module = fresh_module(student_with_exit, 0)
-    with distil_loss(
-        module, student_with_exit, teacher, digits, only(soft=1), training, epochs=1, seed=0
-    ) as loss:
-        batch = next(iter(loss.batches.epoch()))
-        heads = module(batch.images)
-        value = loss(heads, batch, Moment(0, loss.batches.steps, 0, 1))
-    from compress.distillation.teacher import LiveTeacher
-
-    wanted = LiveTeacher(teacher, [])(batch).logits
-    early, final = (losses.soft_targets(head, wanted, 4.0) for head in heads)
-    expected = final + training.exit_loss_weight * early
-    assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-
-
-def test_hard_examples_count_more(
-    digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    config = only(hard=1).model_copy(update={"hard_examples": HardExamples(cap=2)})
-    module = fresh_module(student, 0)
-    with distil_loss(module, student, teacher, digits, config, training, epochs=1, seed=0) as loss:
-        batch = next(iter(loss.batches.epoch()))
-        heads = module(batch.images)
-        value = loss(heads, batch, Moment(0, loss.batches.steps, 0, 1))
-    from compress.distillation.teacher import LiveTeacher
-
-    weights = losses.hard_example_weights(LiveTeacher(teacher, [])(batch).logits, 2)
-    each = torch.nn.functional.cross_entropy(
-        heads[-1], batch.labels, label_smoothing=training.label_smoothing, reduction="none"
-    )
-    assert float(value.detach()) == pytest.approx(float((each * weights).mean().detach()))
-    assert float(value.detach()) != pytest.approx(float(each.mean().detach()))
-
-
 def test_nothing_of_teacher_and_adapters_is_left(
     digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
 ) -> None:
@@ -257,31 +119,6 @@ def test_nothing_of_teacher_and_adapters_is_left(
     )
     assert {n: a.shape for n, a in taught.model.weights.items()} == weight_shapes(student)
     assert not any(module._forward_hooks for module in prepared[0].modules())
-
-
-def test_adapters_are_trained_beside_the_student(
-    digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    module = fresh_module(student, 0)
-    model = TrainedModel.of(student, teacher_free_weights(module))
-    with distil_loss(
-        module, student, teacher, digits, only(feature=1), training, epochs=1, seed=0
-    ) as loss:
-        before = [parameter.detach().clone() for parameter in loss.parameters()]
-        assert [tuple(p.shape) for p in before if p.ndim == 4] == [(16, 4, 1, 1), (32, 8, 1, 1)]
-        tune(
-            model,
-            digits,
-            training,
-            epochs=1,
-            seed=0,
-            loss=loss,
-            module=module,
-            batches=loss.batches,
-            more_parameters=loss.parameters(),
-        )
-        after = loss.parameters()
-    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 class _Rounded(torch.autograd.Function):
@@ -410,8 +247,6 @@ def test_what_does_not_fit_is_refused(
     training: TrainingConfig,
     make_network: Callable[..., Network],
 ) -> None:
-    from dataclasses import replace
-
     def run(config: DistilConfig, other: TrainedModel = teacher, epochs: int = 1) -> None:
         distil(student, other, digits, config, training, epochs=epochs, seed=0)
 
@@ -432,16 +267,6 @@ def test_what_does_not_fit_is_refused(
     weights = {n: np.zeros(shape, np.float32) for n, shape in weight_shapes(eight).items()}
     with pytest.raises(ValueError, match="the teacher knows classes 8, student and data have 10"):
         run(DistilConfig(), TrainedModel.of(eight, weights))
-
-
-def test_logits_may_be_paired_as_vectors(
-    digits: Dataset, student: Network, teacher: TrainedModel, training: TrainingConfig
-) -> None:
-    config = only(hard=1, feature=1).model_copy(
-        update={"pairs": {student.output: teacher.network.output, "n1": "n1"}}
-    )
-    taught = distil(student, teacher, digits, config, training, epochs=2, seed=0)
-    assert taught.epochs[1].size("feature") < taught.epochs[0].size("feature")
 
 
 def test_alpha_one_ignores_the_labels(
