@@ -65,6 +65,11 @@ class DistilLoss:
         self._recorder = TermRecorder([p for p in module.parameters() if p.requires_grad])
 
     def __call__(self, heads: tuple[Tensor, ...], batch: Batch, moment: Moment) -> Tensor:
+        if moment.epochs != self._timetable.epochs:
+            raise ValueError(
+                f"the loss was made for {self._timetable.epochs} epochs, and the training has {moment.epochs}; "
+                "give both the same number"
+            )
         place = self._timetable.place(moment)
         weights = self._config.stages[place.stage].mix.weights(place.progress)
         temperature = self._config.temperature.at(moment, place.stage)

@@ -100,7 +100,11 @@ class CachedTeacher:
         self._arrays = _open(self.folder, names) or self._make(model, batches, names)
 
     def __call__(self, batch: Batch) -> Answers:
-        assert batch.view is not None, "answers are kept for the images of `ViewBatches` only"
+        if batch.view is None:
+            raise ValueError(
+                "answers are kept for fixed views, and this batch is of none; "
+                "train with the loss's own batches (batches=loss.batches)"
+            )
         device = batch.images.device
 
         def read(name: str) -> Tensor:

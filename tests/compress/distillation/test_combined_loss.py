@@ -203,3 +203,31 @@ def test_logs_say_what_counted_when(
 
 def same(first: TrainedModel, second: TrainedModel) -> bool:
     return all(np.array_equal(array, second.weights[n]) for n, array in first.weights.items())
+
+
+def test_a_loss_is_used_with_its_own_batches_and_epochs(
+    digits: Dataset,
+    student: Network,
+    teacher: TrainedModel,
+    training: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    module = fresh_module(student, 0)
+    model = TrainedModel.of(student, weights_of(module))
+    config = only(soft=1).model_copy(update={"views": 1})
+    with distil_loss(
+        module, student, teacher, digits, config, training, epochs=2, seed=0, cache_dir=tmp_path
+    ) as loss:
+        with pytest.raises(ValueError, match=r"batches=loss\.batches"):
+            tune(model, digits, training, epochs=2, seed=0, module=module, loss=loss)
+        with pytest.raises(ValueError, match="made for 2 epochs, and the training has 3"):
+            tune(
+                model,
+                digits,
+                training,
+                epochs=3,
+                seed=0,
+                module=module,
+                loss=loss,
+                batches=loss.batches,
+            )
