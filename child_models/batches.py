@@ -16,11 +16,15 @@ from child_models.training_config import TrainingConfig
 
 
 class Batch(NamedTuple):
-    """Images (batch, channels, height, width) float32, labels (batch,) int64, and their places in the split (batch,)."""
+    """Images (batch, channels, height, width) float32, labels (batch,) int64, and their places in the split (batch,).
+
+    `view` says which of `ViewBatches`' views the images are of; None where each epoch is augmented anew.
+    """
 
     images: Tensor
     labels: Tensor
     indices: NDArray[np.intp]
+    view: int | None = None
 
 
 class TrainingBatches:
@@ -67,10 +71,73 @@ class TrainingBatches:
         """All images once."""
         order = self._rng.permutation(self.size)
         for indices in np.array_split(order, self.steps):
-            batch = torch.from_numpy(self._augmenter.batch(indices, self._rng))
-            images = batch.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
-            yield Batch(
-                images if self._channels_last else images.contiguous(),
-                self._labels[torch.from_numpy(indices)],
-                indices,
-            )
+            yield self._batch(self._augmenter.batch(indices, self._rng), indices)
+
+    def _batch(
+        self, pixels: NDArray[np.generic], indices: NDArray[np.intp], view: int | None = None
+    ) -> Batch:
+        """Of augmented images (batch, height, width, channels), normalised here."""
+        batch = torch.from_numpy(pixels)
+        images = batch.float().mul_(self._scale).add_(self._shift).permute(0, 3, 1, 2)
+        return Batch(
+            images if self._channels_last else images.contiguous(),
+            self._labels[torch.from_numpy(indices)],
+            indices,
+            view,
+        )
+
+
+class ViewBatches(TrainingBatches):
+    """As `TrainingBatches`, but from a fixed number of augmented copies of the split: epoch e shows view e mod `views`.
+
+    What an image looks like in a view depends on `views_seed` and the view, not on the order of the batches or the seed
+    of the order: so what a teacher says of a view can be kept and used for every student.
+
+    Args:
+        views: how many copies, at least 1; no more than the current one is held in memory.
+        views_seed: of the copies' augmentation.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmentation: AugmentationConfig,
+        *,
+        batch_size: int,
+        channels_last: bool,
+        seed: int,
+        views: int = 1,
+        views_seed: int = 0,
+    ) -> None:
+        super().__init__(
+            dataset,
+            augmentation,
+            batch_size=batch_size,
+            channels_last=channels_last,
+            seed=seed,
+        )
+        if views < 1:
+            raise ValueError(f"views: expected at least 1, got {views}")
+        self.views, self.views_seed = views, views_seed
+        self._epochs = 0
+
+    def epoch(self) -> Iterator[Batch]:
+        view = self._epochs % self.views
+        self._epochs += 1
+        pixels = self._view(view)
+        order = self._rng.permutation(self.size)
+        for indices in np.array_split(order, self.steps):
+            yield self._batch(pixels[indices], indices, view)
+
+    def in_order(self, view: int, *, batch_size: int = 250) -> Iterator[Batch]:
+        """All images of one view, unshuffled."""
+        pixels = self._view(view)
+        for start in range(0, self.size, batch_size):
+            indices = np.arange(start, min(start + batch_size, self.size), dtype=np.intp)
+            yield self._batch(pixels[indices], indices, view)
+
+    def _view(self, view: int) -> NDArray[np.generic]:
+        """(images, height, width, channels), augmented."""
+        everything = np.arange(self.size, dtype=np.intp)
+        rng = np.random.default_rng([self.views_seed, 2, view])
+        return self._augmenter.batch(everything, rng)

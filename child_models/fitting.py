@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from child_models.batches import Batch, TrainingBatches
-from child_models.precision import Precision
+from child_models.precision import DTYPES, Precision
 from child_models.training_config import TrainingConfig
 
 OnStep = Callable[[int, int], None]
@@ -77,13 +77,14 @@ def fit(
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Fitted:
-    """Train `module` in place, on the CPU, in the mode (training or not) that its parts are in.
+    """Train `module` in place, on the device where it lies, in the mode (training or not) that its parts are in.
 
     A new optimiser and a whole learning-rate schedule (`learning_rate_factor`) each call.
 
     Args:
         config: optimiser, learning rate, weight decay, clipping; the loss is the caller's.
-        precision: of convolutions and linear layers; the loss is computed from float32 logits.
+        precision: of convolutions and linear layers; the loss is computed from float32 logits. With "fp16" the loss is
+            scaled (Micikevicius et al. 2018, section 3.2), and steps that overflow are always skipped: so the scale is found.
         more_parameters: trained too, without being the module's (adapters of a distillation).
         after_step: called after each step that was taken, before `on_step`: masks are put on again here.
         non_finite: what a step does whose loss or gradient is not finite.
@@ -93,16 +94,21 @@ def fit(
     """
     parameters = [p for p in (*module.parameters(), *more_parameters) if p.requires_grad]
     optimizer = make_optimizer(parameters, config)
+    device = parameters[0].device
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    if precision == "fp16":
+        non_finite = "skip"
     total_steps = epochs * batches.steps
     losses: list[float] = []
     step = skipped = 0
     for epoch in range(epochs):
         loss_sum, seen = 0.0, 0
         for batch in batches.epoch():
+            batch = on_device(batch, device)
             factor = learning_rate_factor(step, total_steps, config.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
                 heads = module(batch.images)
             value = loss(
                 tuple(head.float() for head in heads),
@@ -110,11 +116,12 @@ def fit(
                 Moment(step, total_steps, epoch, epochs),
             )
             optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            scaler.unscale_(optimizer)
             if non_finite == "raise" or _is_finite(value, parameters):
                 if config.clip_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-                optimizer.step()
+                scaler.step(optimizer)
                 for hook in after_step:
                     hook()
                 number = value.item()
@@ -126,6 +133,7 @@ def fit(
                 seen += len(batch.labels)
             else:
                 skipped += 1
+            scaler.update()
             step += 1
             if on_step is not None:
                 on_step(step, total_steps)
@@ -135,6 +143,11 @@ def fit(
         if on_epoch is not None:
             on_epoch(epoch + 1, losses[-1])
     return Fitted(tuple(losses), skipped)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """`batch` with its images and labels on `device`; itself where they are there."""
+    return batch._replace(images=batch.images.to(device), labels=batch.labels.to(device))
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
@@ -181,7 +194,7 @@ def finite_weights(module: nn.Module) -> dict[str, NDArray[np.float32]]:
         NonFiniteTraining: an array holds NaN or infinity.
     """
     weights = {
-        name: tensor.detach().contiguous().numpy().copy()
+        name: tensor.detach().cpu().contiguous().numpy().copy()
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }

@@ -70,7 +70,7 @@ def train_child(
         NonFiniteTraining: the loss or a weight became NaN or infinite.
         ValueError: the network does not fit the data, or `epochs` or `seed` is out of range.
     """
-    _check(network, dataset, epochs, seed)
+    check_training(network, dataset, epochs, seed)
     start = time.perf_counter()
     weights, losses, precision = _fit(network, dataset, config, epochs, seed, on_step, on_epoch)
     seconds = time.perf_counter() - start
@@ -171,7 +171,12 @@ def head_costs(network: Network) -> list[int]:
     return [so_far[name] for name in network.heads]
 
 
-def _check(network: Network, dataset: Dataset, epochs: int, seed: int) -> None:
+def check_training(network: Network, dataset: Dataset, epochs: int, seed: int) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        ValueError: the message says what was expected.
+    """
     if network.input_shape != dataset.input_shape or network.num_classes != dataset.num_classes:
         raise ValueError(
             f"the network is for {tuple(network.input_shape)} images of {network.num_classes} classes, "

@@ -10,7 +10,7 @@ from torch import nn
 from child_models import ChildModule, Dataset, TrainingConfig
 from child_models.batches import TrainingBatches
 from child_models.fitting import Fitted, Loss, OnEpoch, OnStep, finite_weights, fit
-from child_models.precision import chosen_precision
+from child_models.precision import Precision, chosen_precision
 from child_models.scoring import loaded_module
 from child_models.training import heads_loss, keep_gradients_channels_last
 from compress.trained_model import TrainedModel
@@ -48,6 +48,8 @@ def tune(
     batches: TrainingBatches | None = None,
     more_parameters: Iterable[nn.Parameter] = (),
     after_step: Sequence[Callable[[], None]] = (),
+    device: str = "cpu",
+    precision: Precision | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Tuned:
@@ -63,18 +65,21 @@ def tune(
         module: `trainable_module(model)` if None; one that was prepared (hooks, fake quantisation) must hold the network's
             arrays under their usual names.
         batches: of the training split; as `config` says if None.
+        device: where `module` is trained, as torch names it ("cpu", "cuda"); scoring stays on the CPU.
+        precision: as `config` says if None.
 
     Raises:
+        ValueError: `precision` is fp16 and `device` a CPU.
         NonFiniteTraining: an epoch without one finite step, or weights that are not finite.
     """
-    module = module or trainable_module(model)
+    module = (module or trainable_module(model)).to(device)
     fitted = fit(
         module,
         batches or TrainingBatches.of(dataset, config, seed),
         config,
         loss or hard_loss(config),
         epochs=epochs,
-        precision=chosen_precision(config.precision, model.network),
+        precision=chosen_precision(precision or config.precision, model.network, device),
         more_parameters=more_parameters,
         after_step=after_step,
         non_finite="skip",

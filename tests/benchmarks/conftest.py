@@ -9,6 +9,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = (
+    "distillation",
+    "distillation_cases",
+    "distillation_report",
     "headline",
     "headline_choice",
     "headline_records",

@@ -178,15 +178,15 @@ def test_batches_hold_each_image_once_and_normalised(digits: Dataset) -> None:
     )
     first = list(batches.epoch())
     assert len(first) == batches.steps
-    for images, labels, _ in first:
+    for images, labels, *_ in first:
         assert images.shape[1:] == (1, 8, 8)
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert len(labels) <= 100
     expected = digits.normalise(digits.train.images)
-    seen = np.concatenate([images.numpy() for images, _, _ in first])
+    seen = np.concatenate([batch.images.numpy() for batch in first])
     assert np.allclose(np.sort(seen.sum((1, 2, 3))), np.sort(expected.sum((1, 2, 3))), atol=1e-2)
     again = [batch.labels.tolist() for batch in batches.epoch()]
-    assert again != [labels.tolist() for _, labels, _ in first]
+    assert again != [batch.labels.tolist() for batch in first]
 
 
 def test_read_only_arrays_are_enough(digits: Dataset, residual_network: Network) -> None:
