@@ -1,0 +1,67 @@
+"""Lowers bits until a limit holds (as in HAQ, Wang et al. 2019, section 3.4), where it hurts least for what it saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from archspace import Network
+from compress.quantisation.errors import BudgetUnreachable, QuantisationError
+from compress.quantisation.plan import network_size_bytes
+from compress.quantisation.sensitivity import Sensitivity
+
+BitCost = Callable[[Mapping[str, int]], float]
+"""Cost of the network at bits by layer: bytes, milliseconds or millijoules; fewer bits never cost more."""
+
+
+def size_cost(network: Network) -> BitCost:
+    """Packed bytes of `network`."""
+    return lambda bits: float(network_size_bytes(network, bits))
+
+
+def lower_bits(
+    start: Mapping[str, int], table: Sequence[Sensitivity], cost: BitCost, limit: float
+) -> dict[str, int]:
+    """Bits by layer, from `start` down, whose cost is at most `limit`.
+
+    Each step takes the layer and the next fewer bits in the table with the least added divergence for each unit of cost saved;
+    equal ones in the order of the table. A step that saves nothing is taken only where no step saves: 8 bits may cost what 4
+    cost, and still both be more than 2 cost.
+
+    Args:
+        start: layers with bits, or 32; a layer that the table does not have stays as it is.
+        table: from `sensitivity_table`.
+        limit: in the unit of `cost`.
+
+    Raises:
+        BudgetUnreachable: the cost is above the limit with the fewest bits of the table everywhere.
+        QuantisationError: `start` has bits, other than 32, that the table lacks.
+    """
+    divergence = {(row.layer, row.bits): row.kl for row in table}
+    widths = {layer: sorted(b for name, b in divergence if name == layer) for layer in start}
+    for layer, bits in start.items():
+        if widths[layer] and bits != 32 and bits not in widths[layer]:
+            raise QuantisationError(
+                f"layer {layer} starts at {bits} bits; the table has {widths[layer]}"
+            )
+    bits = dict(start)
+    now = cost(bits)
+    while now > limit:
+        steps = []
+        for number, layer in enumerate(bits):
+            fewer = [width for width in widths[layer] if width < bits[layer]]
+            if fewer:
+                saved = now - cost({**bits, layer: fewer[-1]})
+                before = divergence.get((layer, bits[layer]), 0.0)  # 32 bits lose nothing
+                added = max(divergence[layer, fewer[-1]] - before, 0.0)
+                # (saves nothing, price of a unit, place)
+                price = added / saved if saved > 0 else added
+                steps.append((saved <= 0, price, number, layer, fewer[-1]))
+        if not steps:
+            raise BudgetUnreachable(
+                f"expected at most {limit:g}, but with the fewest bits everywhere it is {now:g}; raise the limit, "
+                "prune first, or allow fewer bits"
+            )
+        *_, layer, width = min(steps)
+        bits[layer] = width
+        now = cost(bits)
+    return bits
