@@ -24,7 +24,7 @@ def lower_bits(
     """Bits by layer, from `start` down, whose cost is at most `limit`.
 
     Each step takes the layer and the next fewer bits in the table with the least added divergence for each unit of cost saved;
-    equal ones in the order of the table. A step that saves nothing is taken only where no step saves: 8 bits may cost what 4
+    equal ones in the order of `start`. A step that saves nothing is taken only where no step saves: 8 bits may cost what 4
     cost, and still both be more than 2 cost.
 
     Args:
@@ -38,30 +38,43 @@ def lower_bits(
     """
     divergence = {(row.layer, row.bits): row.kl for row in table}
     widths = {layer: sorted(b for name, b in divergence if name == layer) for layer in start}
-    for layer, bits in start.items():
-        if widths[layer] and bits != 32 and bits not in widths[layer]:
+    for layer, width in start.items():
+        if widths[layer] and width != 32 and width not in widths[layer]:
             raise QuantisationError(
-                f"layer {layer} starts at {bits} bits; the table has {widths[layer]}"
+                f"layer {layer} starts at {width} bits; the table has {widths[layer]}"
             )
     bits = dict(start)
     now = cost(bits)
     while now > limit:
-        steps = []
-        for number, layer in enumerate(bits):
-            fewer = [width for width in widths[layer] if width < bits[layer]]
-            if fewer:
-                saved = now - cost({**bits, layer: fewer[-1]})
-                before = divergence.get((layer, bits[layer]), 0.0)  # 32 bits lose nothing
-                added = max(divergence[layer, fewer[-1]] - before, 0.0)
-                # (saves nothing, price of a unit, place)
-                price = added / saved if saved > 0 else added
-                steps.append((saved <= 0, price, number, layer, fewer[-1]))
-        if not steps:
+        step = _best_step(bits, widths, divergence, cost)
+        if step is None:
             raise BudgetUnreachable(
                 f"expected at most {limit:g}, but with the fewest bits everywhere it is {now:g}; raise the limit, "
                 "prune first, or allow fewer bits"
             )
-        *_, layer, width = min(steps)
-        bits[layer] = width
+        bits[step[0]] = step[1]
         now = cost(bits)
     return bits
+
+
+def _best_step(
+    bits: Mapping[str, int],
+    widths: Mapping[str, Sequence[int]],
+    divergence: Mapping[tuple[str, int], float],
+    cost: BitCost,
+) -> tuple[str, int] | None:
+    """The layer to lower and its new bits; None where no layer can be lowered."""
+    steps = []
+    now = cost(bits)
+    for place, (layer, current) in enumerate(bits.items()):
+        fewer = [width for width in widths[layer] if width < current]
+        if fewer:
+            saved = now - cost({**bits, layer: fewer[-1]})
+            before = divergence.get((layer, current), 0.0)  # 32 bits lose nothing
+            added = max(divergence[layer, fewer[-1]] - before, 0.0)
+            price = added / saved if saved > 0 else added
+            steps.append((saved <= 0, price, place, layer, fewer[-1]))
+    if not steps:
+        return None
+    *_, layer, width = min(steps)
+    return layer, width

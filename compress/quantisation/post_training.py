@@ -102,7 +102,13 @@ def observe_maps(
     Raises:
         NotFinite: a map with NaN or infinity; the message names it.
     """
-    chosen = calibration_images(dataset, images, seed)
+    return observed(model, calibration_images(dataset, images, seed), histograms=histograms)
+
+
+def observed(
+    model: TrainedModel, batches: Sequence[Tensor], *, histograms: bool
+) -> dict[str, MapObserver]:
+    """As `observe_maps`, on normalised images (batch, channels, height, width)."""
     observers = {name: MapObserver() for name in quantised_maps(model.network)}
     with torch.random.fork_rng(devices=[]):
         module = _Watched(model.network)
@@ -110,7 +116,7 @@ def observe_maps(
     for see in (MapObserver.see_range, MapObserver.see_histogram)[: 1 + histograms]:
         module.see = _sees(observers, see)
         with torch.inference_mode():
-            for batch in chosen:
+            for batch in batches:
                 module(batch)
     return observers
 
