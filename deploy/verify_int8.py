@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from torch import Tensor
 
 from archspace import INPUT, ArchitectureDocument, Network
 from child_models import ChildModule
+from child_models.onnx_graph import IMAGE
 from child_models.scoring import load_weights
 from deploy import files
 from deploy.errors import BrokenExport
 from deploy.verify_files import read_onnx
 from deploy.verify_outputs import probe_images, run_onnx
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 INT8_TOLERANCE = 0.05
 """Root mean square of INT8's distance to fake quantisation, as a share of the logits' own.
@@ -60,7 +64,10 @@ def check_quantisation(directory: Path, document: ArchitectureDocument) -> str:
         )
     for name, form in data["weights"].items():
         values = weights[f"layers.{name}.{layers[name].op}.weight"]
-        wrong = _off_grid(values, form)
+        try:
+            wrong = _off_grid(values, form)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BrokenExport(f"{files.QUANTISATION}: grid of layer {name}: {error!r}") from error
         if wrong:
             raise BrokenExport(
                 f"{files.WEIGHTS}: {wrong} weights of layer {name} are not numbers of its grid"
@@ -79,20 +86,49 @@ def check_int8(directory: Path, document: ArchitectureDocument) -> str:
         )
     if not here:
         return "executed in float32: only the size of packed weights is smaller"
-    found = _integer_nodes(directory, document)
+    graph = read_onnx(directory, document, files.INT8_ONNX).graph
+    found = _integer_nodes(graph)
     if found != len(data["weights"]):
         raise BrokenExport(
             f"{files.INT8_ONNX} has {found} nodes with integers, expected {len(data['weights'])}"
         )
+    _check_scales(graph, document.network, data["maps"])
     return f"{found} nodes in INT8; {_compare_outputs(directory, document.network, data)}"
 
 
-def _integer_nodes(directory: Path, document: ArchitectureDocument) -> int:
-    graph = read_onnx(directory, document, files.INT8_ONNX).graph
+def _integer_nodes(graph: GraphProto) -> int:
+    """Conv and Gemm nodes whose map and weights both come from integers."""
     integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return sum(
         node.op_type in ("Conv", "Gemm") and set(node.input[:2]) <= integers for node in graph.node
     )
+
+
+def _check_scales(graph: GraphProto, network: Network, maps: Mapping[str, Any]) -> None:
+    """Maps are rounded with the scales and zero points that ``quantisation.json`` has, and no others."""
+    from onnx import numpy_helper
+
+    names = {IMAGE: INPUT} | {f"layers.{n.name}": n.name for n in network.layers}
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name}
+    flat = {node.output[0] for node in graph.node if node.op_type == "Flatten"}
+    found = {
+        names.get(node.input[0], node.input[0]): tuple(
+            float(constants[part])
+            for part in node.input[1:3]
+            if part in constants and constants[part].ndim == 0
+        )
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] not in flat
+    }
+    wanted = {
+        name: (float(np.float32(grid["scale"])), float(grid["zero_point"]))
+        for name, grid in maps.items()
+    }
+    wrong = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
+    if wrong:
+        raise BrokenExport(
+            f"{files.INT8_ONNX} rounds maps {wrong[:3]} otherwise than {files.QUANTISATION} says"
+        )
 
 
 def _compare_outputs(directory: Path, network: Network, data: dict[str, Any]) -> str:

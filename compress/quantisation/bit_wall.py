@@ -23,9 +23,8 @@ def lower_bits(
 ) -> dict[str, int]:
     """Bits by layer, from `start` down, whose cost is at most `limit`.
 
-    Each step takes the layer and the next fewer bits in the table with the least added divergence for each unit of cost saved;
-    equal ones in the order of `start`. A step that saves nothing is taken only where no step saves: 8 bits may cost what 4
-    cost, and still both be more than 2 cost.
+    Each step takes the layer with the least added divergence for each unit of cost saved, and the most bits that save anything
+    there; equal ones in the order of `start`. A step that saves nothing is taken only where no single step saves.
 
     Args:
         start: layers with bits, or 32; a layer that the table does not have stays as it is.
@@ -67,13 +66,15 @@ def _best_step(
     steps = []
     now = cost(bits)
     for place, (layer, current) in enumerate(bits.items()):
-        fewer = [width for width in widths[layer] if width < current]
+        fewer = [width for width in reversed(widths[layer]) if width < current]
         if fewer:
-            saved = now - cost({**bits, layer: fewer[-1]})
+            savings = [now - cost({**bits, layer: width}) for width in fewer]
+            chosen = next((i for i, saved in enumerate(savings) if saved > 0), 0)
             before = divergence.get((layer, current), 0.0)  # 32 bits lose nothing
-            added = max(divergence[layer, fewer[-1]] - before, 0.0)
-            price = added / saved if saved > 0 else added
-            steps.append((saved <= 0, price, place, layer, fewer[-1]))
+            added = max(divergence[layer, fewer[chosen]] - before, 0.0)
+            saves = savings[chosen] > 0
+            price = added / savings[chosen] if saves else added
+            steps.append((not saves, price, place, layer, fewer[chosen]))
     if not steps:
         return None
     *_, layer, width = min(steps)
