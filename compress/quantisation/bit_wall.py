@@ -25,6 +25,7 @@ def lower_bits(
 
     Each step takes the layer with the least added divergence for each unit of cost saved, and the most bits that save anything
     there; equal ones in the order of `start`. A step that saves nothing is taken only where no single step saves.
+    The last step may save more than is needed: what is left of the limit is given back, to the layers that gain most by it.
 
     Args:
         start: layers with bits, or 32; a layer that the table does not have stays as it is.
@@ -53,7 +54,33 @@ def lower_bits(
             )
         bits[step[0]] = step[1]
         now = cost(bits)
+    while (step := _best_return(bits, start, widths, divergence, cost, limit)) is not None:
+        bits[step[0]] = step[1]
     return bits
+
+
+def _best_return(
+    bits: Mapping[str, int],
+    start: Mapping[str, int],
+    widths: Mapping[str, Sequence[int]],
+    divergence: Mapping[tuple[str, int], float],
+    cost: BitCost,
+    limit: float,
+) -> tuple[str, int] | None:
+    """The layer that may have its next more bits back within the limit, for the most divergence a unit of cost; or None."""
+    now = cost(bits)
+    best, most = None, 0.0
+    for layer, current in bits.items():
+        more = [width for width in (*widths[layer], 32) if current < width <= start[layer]]
+        if not more:
+            continue
+        added = cost({**bits, layer: more[0]}) - now
+        spared = divergence[layer, current] - divergence.get((layer, more[0]), 0.0)
+        if now + added <= limit and spared > 0:
+            gain = spared / added if added > 0 else float("inf")
+            if gain > most:
+                best, most = (layer, more[0]), gain
+    return best
 
 
 def _best_step(

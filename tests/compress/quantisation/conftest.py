@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from archspace import INPUT, Exit, Layer, Network, Shape
 from archspace.builder import LayerBuilder
 from child_models import (
+    AugmentationConfig,
     Dataset,
     DigitsConfig,
     TrainingConfig,
@@ -85,10 +86,12 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def trained_digits(digits_network: Network, digits: Dataset) -> TrainedModel:
-    """About 90 % right: a few seconds of training."""
+    """About 96 % right: two seconds of training."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    trained = train_child(digits_network, digits, TrainingConfig(), epochs=9, seed=0)
+    still = AugmentationConfig(shift=0, flip=False)
+    config = TrainingConfig(batch_size=32, augmentation=still)
+    trained = train_child(digits_network, digits, config, epochs=8, seed=0)
     torch.set_num_threads(before)
     network = digits_network.with_thresholds(trained.exit_choice.thresholds)
     return TrainedModel.of(network, trained.weights)

@@ -77,6 +77,12 @@ def test_limits_out_of_reach_and_unknown_bits_are_refused() -> None:
         lower_bits({"a": 5}, TABLE, total, 3)
 
 
+def test_what_is_left_of_the_limit_is_given_back() -> None:
+    """c is lowered first and for little; then only b brings it under the limit, and c fits again."""
+    table = [row("b", 8, 0.0), row("b", 2, 1.0), row("c", 8, 0.0), row("c", 4, 0.1)]
+    assert lower_bits({"b": 8, "c": 8}, table, total, 11) == {"b": 2, "c": 8}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     kls=st.lists(st.floats(0, 10), min_size=21, max_size=21),

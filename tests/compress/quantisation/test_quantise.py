@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from child_models import Dataset, TrainingConfig
+from child_models import AugmentationConfig, Dataset, TrainingConfig
 from child_models.fitting import Moment
 from child_models.scoring import evaluate_module
 from child_models.training import heads_loss
@@ -30,7 +30,7 @@ from compress.quantisation.result import Quantisation
 from compress.trained_model import TrainedModel
 from compress.tuning import tune
 
-TRAINING = TrainingConfig(learning_rate=0.003)
+TRAINING = TrainingConfig(learning_rate=0.003, augmentation=AugmentationConfig(shift=0, flip=False))
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_eight_bits_after_training_lose_at_most_a_point(
     trained_digits: TrainedModel, digits: Dataset
 ) -> None:
     result = run(trained_digits, digits)
-    assert result.accuracy_before > 0.85  # else there would be nothing to lose
+    assert result.accuracy_before > 0.9  # else there would be nothing to lose
     assert result.accuracy_after >= result.accuracy_before - 0.01
     assert result.execution == "int8"
     assert {layer.bits for layer in result.layers} == {8}

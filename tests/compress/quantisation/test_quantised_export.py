@@ -142,8 +142,9 @@ def test_missing_and_unreadable_files_are_found_out(
     _, folder = int8
     without = copy(folder, tmp_path / "without")
     (without / INT8_ONNX).unlink()
-    assert "checksums" in failures(without)
-    assert "is missing" in failures(without)["int8"]
+    found = failures(without)
+    assert "checksums" in found
+    assert "is missing" in found["int8"]
     garbled = copy(folder, tmp_path / "garbled", quantisation__json=b"[]")
     assert "cannot be read" in failures(garbled)["quantisation"]
 
