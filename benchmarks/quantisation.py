@@ -58,7 +58,7 @@ class Record:
 
 
 def network(shape: Shape, classes: int) -> Network:
-    """Full, depthwise, pointwise and grouped convolutions, with sums: what a plan tells apart. About 30,000 parameters."""
+    """Full, depthwise, pointwise and grouped convolutions, with sums: what a plan tells apart. About 50,000 parameters."""
     builder = LayerBuilder(shape.channels, "stem")
     x = builder.conv(INPUT, 16, kernel=3, stride=1 if shape.height < 16 else 2, activation="relu")
     for number, channels in enumerate((24, 48, 64)):

@@ -248,3 +248,21 @@ def test_json_keeps_everything(trained_digits: TrainedModel, digits: Dataset) ->
 def test_settings_that_mean_nothing_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         QuantiseConfig.model_validate(fields)
+
+
+def test_noise_is_a_share_of_the_step_and_only_while_training(trained_digits: TrainedModel) -> None:
+    forms = weight_forms(trained_digits, {"wide": 8}, WeightCalibration())
+    how = Learning(weight_noise=0.5, seed=1)
+    modules = [
+        prepare_training(trained_digits, Quantisation(weights=forms), {}, how) for _ in range(2)
+    ]
+    first, second = (module._rounded_weight("wide").detach().numpy() for module in modules)
+    np.testing.assert_array_equal(first, second)  # equal seeds
+    still = modules[0].rounded_weights()["layers.wide.conv.weight"]
+    form = modules[0].quantisation().weights["wide"]
+    assert isinstance(form, Grid)
+    np.testing.assert_array_equal(form.nearest(still), still)
+    steps = (first - still) / form.scale[:, None, None, None]
+    assert 0.4 < steps.std() < 0.6  # 384 numbers
+    modules[0].eval()
+    np.testing.assert_array_equal(modules[0]._rounded_weight("wide").detach().numpy(), still)
