@@ -45,8 +45,8 @@ class Layer:
     | global_avg_pool | 1 | mean over height and width → (C, 1, 1) |
     | linear | 1 | fully connected with bias, over a (C, 1, 1) map; gives logits |
 
-    `padding` is symmetric. `bias` is for convolutions; a linear layer always has one. Only 32 `bits` are
-    executed today.
+    `padding` is symmetric. `bias` is for convolutions; a linear layer always has one. `bits` is what one number of a conv's
+    or linear layer's weights takes when it is stored: 2-8, or 32. A float32 run time uses such weights as any others.
     """
 
     name: str

@@ -70,6 +70,8 @@ def _layer_problems(layer: Layer) -> Iterator[str]:
     for field in _DEFAULTS.keys() - _USED_FIELDS.get(layer.op, set()):
         if getattr(layer, field) != _DEFAULTS[field]:
             yield f"{field} means nothing for {layer.op}: expected {_DEFAULTS[field]!r}"
+    if layer.bits != 32 and layer.op not in ("conv", "linear"):
+        yield f"bits means nothing for {layer.op}, which has no kernel or matrix: expected 32"
     if layer.op == "avg_pool" and 2 * layer.padding > layer.kernel:
         yield f"padding {layer.padding} is more than half the kernel {layer.kernel}"
 

@@ -67,8 +67,10 @@ def _problem(layer: Layer, source_ops: list[str]) -> str:
     """What is wrong with `layer`, or an empty text."""
     if (len(layer.inputs) < 2) if layer.op == "add" else (len(layer.inputs) != 1):
         return f"{layer.op} cannot have {len(layer.inputs)} inputs"
-    if layer.bits != 32:
-        return f"{layer.bits} bits; only 32 are executed"
+    if layer.bits != 32 and not (2 <= layer.bits <= 8 and layer.op in ("conv", "linear")):
+        return (
+            f"{layer.bits} bits; expected 32, or 2 to 8 for the weights of a conv or linear layer"
+        )
     if not layer.name.isidentifier() or layer.name == INPUT:
         return "its name must be a plain identifier such as n0, and not 'input'"
     if layer.op not in ("conv", "linear") and layer.in_channels != layer.out_channels:

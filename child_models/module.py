@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch.nn.functional as F
@@ -48,12 +49,17 @@ class ChildModule(nn.Module):
         heads = {}
         wanted = set(self.network.heads)
         for name, inputs, dead in self._steps:
-            live[name] = self.layers[name](*[live[source] for source in inputs])
+            live[name] = self.run_layer(name, [live[source] for source in inputs])
             if name in wanted:
                 heads[name] = live[name]
             for source in dead:
                 del live[source]
         return tuple(heads[name] for name in self.network.heads)
+
+    def run_layer(self, name: str, inputs: Sequence[Tensor]) -> Tensor:
+        """What layer `name` gives for `inputs`; subclasses may change either, or the weights in between."""
+        result: Tensor = self.layers[name](*inputs)
+        return result
 
 
 def build_module(network: Network) -> ChildModule:

@@ -36,7 +36,13 @@ def evaluate_network(
     Raises:
         WeightMismatch: weights of another network.
     """
-    module = loaded_module(network, weights)
+    return evaluate_module(loaded_module(network, weights), split, dataset, batch_size=batch_size)
+
+
+def evaluate_module(
+    module: ChildModule, split: Split, dataset: Dataset, *, batch_size: int = 250
+) -> list[NDArray[np.float32]]:
+    """As `evaluate_network`, of a module in evaluation mode."""
     chunks = []
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
@@ -57,9 +63,18 @@ def loaded_module(network: Network, weights: Mapping[str, NDArray[Any]]) -> Chil
     Raises:
         WeightMismatch: weights of another network.
     """
-    check_weights(network, weights)
     with torch.random.fork_rng(devices=[]):
         module = build_module(network)
+    return load_weights(module, weights)
+
+
+def load_weights(module: ChildModule, weights: Mapping[str, NDArray[Any]]) -> ChildModule:
+    """`module` itself with `weights`, channels-last, in evaluation mode.
+
+    Raises:
+        WeightMismatch: weights of another network.
+    """
+    check_weights(module.network, weights)
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     # BatchNorm's step counters are not among the weights, and inference does not use them
     module.load_state_dict(state, strict=False)

@@ -13,7 +13,9 @@ from archspace import Network
 from child_models import Dataset, ExitChoice, Split, apply_exits, evaluate_network, weight_shapes
 from child_models.exits import choose_thresholds
 from child_models.layer_rules import check_weights
+from child_models.scoring import evaluate_module
 from child_models.training import head_costs
+from compress.quantisation.result import Quantisation
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -24,14 +26,17 @@ class TrainedModel:
 
     Attributes:
         network: explicit layers; pruning gives one with fewer channels, which is built and exported like any other.
-        weights: every array of `weight_shapes(network)`, float32.
+        weights: every array of `weight_shapes(network)`, float32; where quantised, the numbers that their grids allow.
+        quantisation: grids of weights and maps; None where all is float32.
     """
 
     network: Network
     weights: Weights
+    quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
         check_weights(self.network, self.weights)
+        (self.quantisation or Quantisation()).check(self.network)
 
     @classmethod
     def of(cls, network: Network, weights: Mapping[str, NDArray[Any]]) -> Self:
@@ -45,8 +50,13 @@ class TrainedModel:
         return cls(network=network, weights=kept)
 
     def logits(self, split: Split, dataset: Dataset) -> list[NDArray[np.float32]]:
-        """(samples, num_classes) of every head, the final one last."""
-        return evaluate_network(self.network, self.weights, split, dataset)
+        """(samples, num_classes) of every head, the final one last; with rounded maps where those are quantised."""
+        if self.quantisation is None or not self.quantisation.maps:
+            return evaluate_network(self.network, self.weights, split, dataset)
+        from compress.quantisation.module import fake_quantised_module
+
+        module = fake_quantised_module(self.network, self.weights, self.quantisation)
+        return evaluate_module(module, split, dataset)
 
     def accuracy(self, split: Split, dataset: Dataset) -> float:
         """Share 0–1 of images that are right where they leave; exits without a threshold are not taken."""

@@ -26,7 +26,12 @@ Weights = Mapping[str, NDArray[Any]]
 
 
 def export_architecture(
-    document: ArchitectureDocument, weights: Weights, directory: Path, *, info: ExportInfo
+    document: ArchitectureDocument,
+    weights: Weights,
+    directory: Path,
+    *,
+    info: ExportInfo,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the export and return its folder.
 
@@ -36,12 +41,13 @@ def export_architecture(
     Args:
         document: with a threshold for each exit; its counts of parameters and MACs are filled in.
         weights: every parameter and buffer of `build_module`, by name.
+        extra: content of ``quantisation.json`` and ``model.int8.onnx`` of a quantised network.
 
     Raises:
-        ExportError: weights that do not fit the network, or a `directory` that holds something else.
+        ExportError: weights that do not fit the network, other `extra` files, or a `directory` that holds something else.
         UnsupportedNetwork: a network that a stand-alone ``model.py`` cannot express.
     """
-    contents = export_contents(document, weights, info)
+    contents = export_contents(document, weights, info, extra)
     with files.folder_at_once(directory) as partial:
         for name, content in contents.items():
             (partial / name).write_bytes(content)
@@ -49,25 +55,41 @@ def export_architecture(
 
 
 def export_contents(
-    document: ArchitectureDocument, weights: Weights, info: ExportInfo
+    document: ArchitectureDocument,
+    weights: Weights,
+    info: ExportInfo,
+    extra: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
     """File name → content of everything that an export holds."""
     network = document.network
+    extra = _checked_extra(extra or {})
     document = replace(document, num_params=count_params(network), macs=count_macs(network))
     texts = {
         files.CODE: model_code(document),
         files.ARCHITECTURE: document.to_json(),
         files.CONFIG: config_json(document),
         files.PICTURE: draw_architecture(network),
-        files.README: readme(document, info),
+        files.README: readme(document, info, frozenset(extra)),
     }
     tensors = checked_weights(document, weights)
     contents = {name: text.encode() for name, text in texts.items()}
     contents[files.WEIGHTS] = _safetensors(tensors)
     contents[files.ONNX] = build_onnx(network, tensors).SerializeToString(deterministic=True)
+    contents |= extra
     contents[files.CHECKSUMS] = files.checksums_text(contents).encode()
     contents[files.MEASUREMENTS] = measurements_json(info).encode()
     return contents
+
+
+def _checked_extra(extra: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    unknown = sorted(set(extra) - set(files.OPTIONAL))
+    if unknown:
+        raise ExportError(f"extra: expected {' and '.join(files.OPTIONAL)}, got {unknown}")
+    if files.INT8_ONNX in extra and files.QUANTISATION not in extra:
+        raise ExportError(
+            f"extra: {files.INT8_ONNX} cannot be checked without {files.QUANTISATION}"
+        )
+    return extra
 
 
 def checked_weights(

@@ -28,6 +28,10 @@ MEASUREMENTS = "measurements.json"
 DETERMINISTIC = (ARCHITECTURE, PICTURE, CONFIG, ONNX, CODE, WEIGHTS, README)
 """Equal input gives equal bytes in these; SHA256SUMS lists them."""
 EXPORT_FILES = (*DETERMINISTIC, CHECKSUMS, MEASUREMENTS)
+QUANTISATION = "quantisation.json"
+INT8_ONNX = "model.int8.onnx"
+OPTIONAL = (INT8_ONNX, QUANTISATION)
+"""Of a quantised network only; SHA256SUMS lists those that are there."""
 BYTECODE = "__pycache__"
 """What Python leaves in an export where ``model.py`` was imported."""
 
@@ -56,6 +60,11 @@ def read_weights(directory: Path) -> dict[str, NDArray[np.float32]]:
     except (SafetensorError, OSError, KeyError) as error:
         raise BrokenExport(f"{WEIGHTS} cannot be read: {error}") from error
     return weights
+
+
+def optional_here(directory: Path) -> tuple[str, ...]:
+    """Those of `OPTIONAL` that are in `directory`."""
+    return tuple(name for name in OPTIONAL if os.path.lexists(directory / name))
 
 
 def checksums_text(contents: Mapping[str, bytes]) -> str:
@@ -108,7 +117,7 @@ def _check_replaceable(target: Path) -> None:
     if not target.exists():
         return
     names = {path.name for path in target.iterdir()} - {BYTECODE}
-    foreign = sorted(names - set(EXPORT_FILES))
+    foreign = sorted(names - {*EXPORT_FILES, *OPTIONAL})
     if foreign or (names and ARCHITECTURE not in names):
         raise ExportError(
             f"{target} holds something else than an export ({', '.join(foreign or sorted(names))}); "

@@ -73,8 +73,10 @@ def _check_layer(layer: Layer) -> None:
         )
     if not _BLOCK_NAME.fullmatch(layer.block):
         raise UnsupportedNetwork(f"block {layer.block!r}: expected letters, digits, . and _")
-    if layer.bits != 32:
-        raise UnsupportedNetwork(f"layer {layer.name}: only 32 bits are executed, got {layer.bits}")
+    if layer.bits != 32 and not (2 <= layer.bits <= 8 and layer.op in ("conv", "linear")):
+        raise UnsupportedNetwork(
+            f"layer {layer.name}: expected 32 bits, or 2 to 8 for a conv or linear layer, got {layer.bits}"
+        )
     if layer.activation != "none" and layer.op not in ("conv", "batch_norm", "add"):
         raise UnsupportedNetwork(f"layer {layer.name}: {layer.op} takes no activation")
     if layer.op not in ("conv", "linear") and layer.in_channels != layer.out_channels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archspace import ArchitectureDocument
 from child_models import count_macs, count_params, onnx_output_names
+from deploy import files
 from deploy.info import ExportInfo
 from deploy.model_config import model_name
 
@@ -49,8 +50,30 @@ Check that all of these agree: `netlathe verify .`; that nothing changed: `sha25
 """
 
 
-def readme(document: ArchitectureDocument, info: ExportInfo) -> str:
-    """Text of ``README.md``: the same for equal input, so measured figures are only pointed to."""
+_INT8 = """
+## INT8
+
+`model.int8.onnx` is the same network with 8-bit weights and maps; inputs and outputs are as of `model.onnx`. ONNX Runtime
+executes it with its INT8 kernels: load it in place of `model.onnx`. Its logits are not those of the float32 files: those use the
+rounded weights, but round no maps. `quantisation.json` holds all scales and zero points.
+"""
+
+_ROUNDED = """
+## Quantised weights
+
+`quantisation.json` says which numbers each layer's weights (and maps, if listed) may take; the weights in all files are those
+numbers. They are executed in float32: what gets smaller is what a packed file takes, not the time.
+"""
+
+
+def readme(
+    document: ArchitectureDocument, info: ExportInfo, extra: frozenset[str] = frozenset()
+) -> str:
+    """Text of ``README.md``: the same for equal input, so measured figures are only pointed to.
+
+    Args:
+        extra: names of the files that only a quantised network has.
+    """
     network = document.network
     normalization = document.normalization
     channels = network.input_shape.channels
@@ -62,13 +85,16 @@ def readme(document: ArchitectureDocument, info: ExportInfo) -> str:
         std=list(normalization.std) if normalization else [1.0] * channels,
         name=model_name(document.digest),
     )
+    quantised = ""
+    if files.QUANTISATION in extra:
+        quantised = _INT8 if files.INT8_ONNX in extra else _ROUNDED
     marks = "".join(f"> **{_cell(mark)}**\n\n" for mark in info.marks)
     return (
         f"# {_cell(info.pick)}: {model_name(document.digest)}\n\n"
         f"An image classifier that Netlathe found for the device “{_cell(info.device)}” "
         f"on the data set “{_cell(info.dataset)}”.\n\n"
         f"{marks}![The layers](architecture.svg)\n\n"
-        f"## Figures\n\n{_figures(document, info)}\n{_exits(document, info)}{use}"
+        f"## Figures\n\n{_figures(document, info)}\n{_exits(document, info)}{use}{quantised}"
     )
 
 

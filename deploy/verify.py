@@ -22,6 +22,7 @@ from deploy.verify_files import (
     check_onnx,
     check_weights_file,
 )
+from deploy.verify_int8 import check_int8, check_quantisation
 from deploy.verify_outputs import (
     TOLERANCE,
     Rebuilt,
@@ -140,10 +141,13 @@ def _run_all(directory: Path, checks: _Checks, timeout_s: float) -> None:
     checks.run("parameters and MACs", lambda: check_counts(rebuilt[0], document))
     checks.run("outputs", lambda: check_outputs(rebuilt[0], document, directory))
     checks.run("early exits", lambda: check_exits(rebuilt[0], document))
+    if files.optional_here(directory):
+        checks.need("quantisation", lambda: check_quantisation(directory, document))
+        checks.run("int8", lambda: check_int8(directory, document))
 
 
 def _hashes(directory: Path) -> tuple[FileHash, ...]:
-    paths = [directory / name for name in sorted(files.EXPORT_FILES)]
+    paths = [directory / name for name in sorted((*files.EXPORT_FILES, *files.OPTIONAL))]
     return tuple(
         FileHash(path.name, path.stat().st_size, files.sha256(path))
         for path in paths

@@ -24,7 +24,12 @@ from deploy.model_source import model_code
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
 
-_MAX_BYTES = {files.WEIGHTS: 4 << 30, files.ONNX: 2 << 30}
+_MAX_BYTES = {
+    files.WEIGHTS: 4 << 30,
+    files.ONNX: 2 << 30,
+    files.INT8_ONNX: 2 << 30,
+    files.QUANTISATION: 64 << 20,
+}
 _MAX_TEXT_BYTES = 4 << 20
 
 
@@ -33,26 +38,26 @@ def check_files(directory: Path) -> str:
     missing = [n for n in files.EXPORT_FILES if not os.path.lexists(directory / n)]
     if missing:
         raise BrokenExport(f"missing: {', '.join(missing)}; export again")
-    for name in files.EXPORT_FILES:
+    present = (*files.EXPORT_FILES, *files.optional_here(directory))
+    for name in present:
         path = directory / name
         if path.is_symlink() or not path.is_file():
             raise BrokenExport(f"{name} is a link or no plain file; an export has neither")
         limit = _MAX_BYTES.get(name, _MAX_TEXT_BYTES)
         if path.stat().st_size > limit:
             raise BrokenExport(f"{name} has {path.stat().st_size:,} bytes, more than {limit:,}")
-    others = sorted(
-        {path.name for path in directory.iterdir()} - {*files.EXPORT_FILES, files.BYTECODE}
-    )
+    others = sorted({path.name for path in directory.iterdir()} - {*present, files.BYTECODE})
     beside = f"; not part of it: {', '.join(others[:5])}" if others else ""
-    return f"{len(files.EXPORT_FILES)} files{beside}"
+    return f"{len(present)} files{beside}"
 
 
 def check_checksums(directory: Path) -> str:
     """Every file but the measurements has the hash that SHA256SUMS gives."""
     lines = (directory / files.CHECKSUMS).read_text(errors="replace").splitlines()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if set(listed) != set(files.DETERMINISTIC):
-        raise BrokenExport(f"{files.CHECKSUMS} does not list exactly {sorted(files.DETERMINISTIC)}")
+    wanted = {*files.DETERMINISTIC, *files.optional_here(directory)}
+    if set(listed) != wanted:
+        raise BrokenExport(f"{files.CHECKSUMS} does not list exactly {sorted(wanted)}")
     changed = [name for name in listed if files.sha256(directory / name) != listed[name]]
     if changed:
         raise BrokenExport(f"changed since the export: {', '.join(sorted(changed))}")
@@ -103,29 +108,33 @@ def check_weights_file(directory: Path, document: ArchitectureDocument) -> str:
     return f"{len(weights)} arrays, {sum(values.nbytes for values in weights.values()):,} bytes"
 
 
-def check_onnx(directory: Path, document: ArchitectureDocument) -> str:
-    """``model.onnx`` is valid, about this architecture, and points to no file outside itself."""
+def check_onnx(directory: Path, document: ArchitectureDocument, name: str = files.ONNX) -> str:
+    """``model.onnx``, or another one, is valid, about this architecture, and points to no file outside itself."""
+    model = read_onnx(directory, document, name)
+    return f"opset {model.opset_import[0].version}, {len(model.graph.node)} nodes"
+
+
+def read_onnx(directory: Path, document: ArchitectureDocument, name: str) -> ModelProto:
+    """The ONNX file called `name`, checked. Raises BrokenExport."""
     import onnx
 
     from child_models.onnx_graph import DIGEST_KEY
 
     try:
-        model = onnx.load_model(directory / files.ONNX, load_external_data=False)
+        model = onnx.load_model(directory / name, load_external_data=False)
     except Exception as error:  # protobuf has several error classes, none of them public
-        raise BrokenExport(f"{files.ONNX} cannot be read: {error}") from error
+        raise BrokenExport(f"{name} cannot be read: {error}") from error
     outside = [t.name for t in _tensors(model) if t.external_data or t.data_location]
     if outside:
-        raise BrokenExport(f"{files.ONNX} takes {outside[:3]} from other files; that is refused")
+        raise BrokenExport(f"{name} takes {outside[:3]} from other files; that is refused")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise BrokenExport(f"{files.ONNX} is not valid: {error}") from error
+        raise BrokenExport(f"{name} is not valid: {error}") from error
     digest = {entry.key: entry.value for entry in model.metadata_props}.get(DIGEST_KEY)
     if digest != document.network.digest:
-        raise BrokenExport(
-            f"{files.ONNX} is about network {digest}, expected {document.network.digest}"
-        )
-    return f"opset {model.opset_import[0].version}, {len(model.graph.node)} nodes"
+        raise BrokenExport(f"{name} is about network {digest}, expected {document.network.digest}")
+    return model
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:

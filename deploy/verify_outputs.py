@@ -71,7 +71,7 @@ def rebuild(directory: Path, document: ArchitectureDocument, timeout_s: float) -
     """
     network = document.network
     images = probe_images(network)
-    onnx_logits = _run_onnx(directory, network, images)
+    onnx_logits = run_onnx(directory, network, images)
     exported = tuple(float(exit_.threshold or 0.0) for exit_ in network.exits)
     # Random images may all be sure or all unsure: at the medians, half of them leave at each exit. Below
     # 10⁻⁴, entropies are mostly rounding.
@@ -139,8 +139,8 @@ def _read_answer(
     )
 
 
-def _run_onnx(directory: Path, network: Network, images: Array) -> Array:
-    """Logits of all heads, (heads, N, classes); once as a batch, once alone for the first image."""
+def run_onnx(directory: Path, network: Network, images: Array, name: str = files.ONNX) -> Array:
+    """Logits of all heads, (heads, N, classes); once as a batch, once alone for the first image. Raises BrokenExport."""
     import onnxruntime
 
     names = list(onnx_output_names(network))
@@ -149,12 +149,12 @@ def _run_onnx(directory: Path, network: Network, images: Array) -> Array:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(
-            (directory / files.ONNX).read_bytes(), options, providers=["CPUExecutionProvider"]
+            (directory / name).read_bytes(), options, providers=["CPUExecutionProvider"]
         )
         batch = np.stack(session.run(names, {"image": images}))
         alone = np.stack(session.run(names, {"image": images[:1]}))
     except Exception as error:  # ONNX Runtime's error classes have no common public base
-        raise BrokenExport(f"{files.ONNX} does not run in ONNX Runtime: {error}") from error
+        raise BrokenExport(f"{name} does not run in ONNX Runtime: {error}") from error
     _compare("one image alone", alone, "the same image in a batch", batch[:, :1])
     return batch
 

@@ -195,7 +195,8 @@ def test_a_copy_is_independent(residual_network: Network) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
-        ("n4", {"bits": 8}, "n4: 8 bits; only 32"),
+        ("n4", {"bits": 9}, "n4: 9 bits; expected 32, or 2 to 8"),
+        ("n1", {"bits": 8}, "n1: 8 bits; expected 32, or 2 to 8 for the weights of a conv"),
         ("n4", {"in_channels": 9}, "n4: expects 9 channels, gets 8"),
         ("n6", {"inputs": ("n4",)}, "n6: add cannot have 1 inputs"),
         ("n3", {"name": "a.b"}, "a.b: its name must be a plain identifier"),

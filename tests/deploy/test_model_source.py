@@ -158,10 +158,11 @@ def test_exit_without_threshold_is_refused(with_exits, change_network):
         model_code(change_network(with_exits, exits=exits).document)
 
 
-def test_fewer_bits_are_refused(without_exits, change_network):
+@pytest.mark.parametrize("bits", [1, 9, 16])
+def test_bits_that_nothing_stores_are_refused(without_exits, change_network, bits):
     layers = without_exits.document.network.layers
-    layers = (replace(layers[0], bits=8), *layers[1:])
-    with pytest.raises(UnsupportedNetwork, match="only 32 bits"):
+    layers = (replace(layers[0], bits=bits), *layers[1:])
+    with pytest.raises(UnsupportedNetwork, match="expected 32 bits, or 2 to 8"):
         model_code(change_network(without_exits, layers=layers).document)
 
 

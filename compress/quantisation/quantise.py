@@ -1,0 +1,200 @@
+"""One step of a compression: a trained model in, a quantised one out, with what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from archspace import Layer
+from child_models import Dataset, TrainingConfig
+from child_models.fitting import Loss, OnEpoch, OnStep
+from compress.quantisation.bit_wall import lower_bits, size_cost
+from compress.quantisation.calibration import MapObserver
+from compress.quantisation.config import QuantiseConfig
+from compress.quantisation.errors import QuantisationError
+from compress.quantisation.module import weight_name
+from compress.quantisation.plan import Kind, form_size_bytes, layer_kind
+from compress.quantisation.post_training import (
+    observe_maps,
+    weight_forms,
+    with_weights_rounded,
+)
+from compress.quantisation.qat import Learning, freezing, prepare_training, trained_quantised
+from compress.quantisation.result import Quantisation, WeightForm
+from compress.quantisation.sensitivity import Sensitivity, sensitivity_table
+from compress.trained_model import TrainedModel
+from compress.tuning import tune
+
+Execution = Literal["int8", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """What became of one conv or linear layer.
+
+    Attributes:
+        bits: of a weight, 32 where untouched.
+        size_bytes: as stored, BatchNorm folded in; `size_before_bytes` the same in float32.
+        relative_error: √(Σ(w − ŵ)² / Σw²) before any training; 0 where untouched.
+    """
+
+    name: str
+    kind: Kind
+    bits: int
+    size_bytes: int
+    size_before_bytes: int
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """Outcome of `quantise`.
+
+    Attributes:
+        model: weights on their grids; its `logits` are those of fake quantisation.
+        layers: conv and linear layers in order.
+        size_bytes: packed weights, scales and biases of all layers; `size_before_bytes` the same in float32.
+        accuracy_before, accuracy_after: on validation data, exits taken at their thresholds, share.
+        execution: "int8" where `int8_onnx` can write it; else it runs in float32 and only size (and accuracy) changed.
+        sensitivities: the table that bits were lowered by; empty where there was no limit.
+    """
+
+    model: TrainedModel
+    layers: tuple[LayerReport, ...]
+    size_bytes: int
+    size_before_bytes: int
+    accuracy_before: float
+    accuracy_after: float
+    execution: Execution
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+
+def quantise(
+    model: TrainedModel,
+    dataset: Dataset,
+    config: QuantiseConfig,
+    training: TrainingConfig,
+    *,
+    seed: int,
+    loss: Loss | None = None,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Quantised:
+    """Quantise `model` as `config` says; equal input gives equal output on one machine with one number of threads.
+
+    Args:
+        model: in float32.
+        training: of the loop, where there is training; its learning rate and precision are not used (float32 is).
+        seed: of calibration images, order, augmentation and noise.
+        loss: what training minimises; the labels' cross-entropy if None.
+
+    Raises:
+        QuantisationError: `model` is quantised already, holds NaN or infinity, or cannot fit the limit on size.
+        NonFiniteTraining: training diverged.
+    """
+    if model.quantisation is not None:
+        raise QuantisationError("the model is quantised already; start from the float32 one")
+    bits, table = _chosen_bits(model, dataset, config)
+    forms = weight_forms(model, bits, config.weight_calibration)
+    ranges = _ranges(model, dataset, config, seed)
+    maps = {
+        name: seen.grid(config.map_bits, method=config.map_method, percentile=config.map_percentile)
+        for name, seen in ranges.items()
+    }
+    if config.mode == "ptq" or config.epochs == 0:
+        rounded = with_weights_rounded(model, forms)
+        quantised = replace(rounded, quantisation=Quantisation(weights=forms, maps=maps))
+    else:
+        learning = Learning(
+            learned_scales=config.scales == "lsq", weight_noise=config.weight_noise, seed=seed
+        )
+        module = prepare_training(model, Quantisation(weights=forms, maps=maps), ranges, learning)
+        own = {"learning_rate": config.learning_rate, "precision": "fp32"}
+        tuned = tune(
+            model,
+            dataset,
+            training.model_copy(update=own),  # bf16 has no more digits than 8 bits have
+            epochs=config.epochs,
+            seed=seed,
+            loss=loss,
+            module=module,
+            on_step=freezing(module, config.freeze_share, on_step),
+            on_epoch=on_epoch,
+        )
+        quantised = trained_quantised(tuned.model, module)
+    quantised = quantised.with_exits_chosen(dataset, training.max_exit_drop)[0]
+    return _report(model, quantised, forms, dataset, table)
+
+
+def _chosen_bits(
+    model: TrainedModel, dataset: Dataset, config: QuantiseConfig
+) -> tuple[dict[str, int], tuple[Sensitivity, ...]]:
+    if config.scope == "maps":
+        return {}, ()
+    bits = config.plan.bits(model.network)
+    if config.max_size_bytes is None:
+        return bits, ()
+    cost = size_cost(model.network)
+    table = sensitivity_table(model, dataset, config.weight_calibration)
+    return lower_bits(bits, table, cost, config.max_size_bytes), table
+
+
+def _ranges(
+    model: TrainedModel, dataset: Dataset, config: QuantiseConfig, seed: int
+) -> dict[str, MapObserver]:
+    if config.scope == "weights":
+        return {}
+    return observe_maps(
+        model,
+        dataset,
+        images=config.calibration_images,
+        histograms=config.map_method != "minmax",
+        seed=seed,
+    )
+
+
+def _report(
+    model: TrainedModel,
+    quantised: TrainedModel,
+    forms: Mapping[str, WeightForm],
+    dataset: Dataset,
+    table: tuple[Sensitivity, ...],
+) -> Quantised:
+    quantisation = quantised.quantisation
+    assert quantisation is not None
+    final = quantisation.weights
+    layers = [n for n in model.network.layers if n.op in ("conv", "linear")]
+    return Quantised(
+        model=quantised,
+        layers=tuple(
+            _layer_report(model, layer, forms.get(layer.name), final.get(layer.name))
+            for layer in layers
+        ),
+        size_bytes=sum(form_size_bytes(n, final.get(n.name)) for n in model.network.layers),
+        size_before_bytes=sum(form_size_bytes(n, None) for n in model.network.layers),
+        accuracy_before=model.accuracy(dataset.validation, dataset),
+        accuracy_after=quantised.accuracy(dataset.validation, dataset),
+        execution="float32" if quantisation.why_not_int8 else "int8",
+        sensitivities=table,
+    )
+
+
+def _layer_report(
+    model: TrainedModel, layer: Layer, form: WeightForm | None, final: WeightForm | None
+) -> LayerReport:
+    error = 0.0
+    if form is not None:
+        weight = model.weights[f"layers.{layer.name}.{weight_name(layer.op)}"].astype(np.float64)
+        norm = float(np.linalg.norm(weight))
+        error = float(np.linalg.norm(weight - form.nearest(weight))) / norm if norm else 0.0
+    return LayerReport(
+        name=layer.name,
+        kind=layer_kind(layer),
+        bits=32 if final is None else final.bits,
+        size_bytes=form_size_bytes(layer, final),
+        size_before_bytes=form_size_bytes(layer, None),
+        relative_error=error,
+    )
