@@ -114,8 +114,8 @@ METHODS: Mapping[str, DistilConfig] = {
 }
 """What is compared; `alone` is the baseline, with the labels and nothing of the teacher.
 
-Weights of maps and relations are such that their gradients are about as long as that of the labels; the published ones
-(attention 500 over the number of places; RKD 25 and 50) are for 240 epochs and hurt in a tenth of them.
+Weights of maps and relations are round numbers, not tuned. The published ones (attention 500 over the number of places,
+RKD 25 and 50) are for trainings of 200 epochs and more.
 """
 
 MORE_METHODS: Mapping[str, DistilConfig] = {
