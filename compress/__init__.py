@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from compress.distillation.combined_loss import DistilLoss, distil_loss
-    from compress.distillation.config import AlphaMix, DistilConfig, FixedMix, HardExamples, Stage, three_stages
+    from compress.distillation.config import (
+        AlphaMix,
+        DistilConfig,
+        FixedMix,
+        HardExamples,
+        Stage,
+        three_stages,
+    )
     from compress.distillation.distilling import Distilled, distil
     from compress.distillation.features import PairError
-    from compress.distillation.schedules import AlphaConfig, ConstantTemperature, DecayingTemperature, SteppedTemperature
+    from compress.distillation.schedules import (
+        AlphaConfig,
+        ConstantTemperature,
+        DecayingTemperature,
+        SteppedTemperature,
+    )
     from compress.distillation.teacher_cache import UncacheableTeacher
     from compress.distillation.term_log import EpochLog, TermLog
     from compress.errors import CompressionError, ModelNotReadable
@@ -23,7 +35,12 @@ if TYPE_CHECKING:
     from compress.pruning.prune import Pruned, prune
     from compress.quantisation.bit_wall import lower_bits, size_cost
     from compress.quantisation.config import QuantiseConfig
-    from compress.quantisation.errors import BudgetUnreachable, NotExecutableInInt8, NotFinite, QuantisationError
+    from compress.quantisation.errors import (
+        BudgetUnreachable,
+        NotExecutableInInt8,
+        NotFinite,
+        QuantisationError,
+    )
     from compress.quantisation.export import quantised_files
     from compress.quantisation.onnx_int8 import int8_onnx
     from compress.quantisation.plan import BitPlan, network_size_bytes
@@ -35,32 +52,87 @@ if TYPE_CHECKING:
     from compress.tuning import Tuned, tune
 
 _NAMES_BY_FILE = {
-    "distillation.combined_loss": ("DistilLoss", "distil_loss",),
-    "distillation.config": ("AlphaMix", "DistilConfig", "FixedMix", "HardExamples", "Stage", "three_stages",),
-    "distillation.distilling": ("Distilled", "distil",),
+    "distillation.combined_loss": (
+        "DistilLoss",
+        "distil_loss",
+    ),
+    "distillation.config": (
+        "AlphaMix",
+        "DistilConfig",
+        "FixedMix",
+        "HardExamples",
+        "Stage",
+        "three_stages",
+    ),
+    "distillation.distilling": (
+        "Distilled",
+        "distil",
+    ),
     "distillation.features": ("PairError",),
-    "distillation.schedules": ("AlphaConfig", "ConstantTemperature", "DecayingTemperature", "SteppedTemperature",),
+    "distillation.schedules": (
+        "AlphaConfig",
+        "ConstantTemperature",
+        "DecayingTemperature",
+        "SteppedTemperature",
+    ),
     "distillation.teacher_cache": ("UncacheableTeacher",),
-    "distillation.term_log": ("EpochLog", "TermLog",),
-    "errors": ("CompressionError", "ModelNotReadable",),
+    "distillation.term_log": (
+        "EpochLog",
+        "TermLog",
+    ),
+    "errors": (
+        "CompressionError",
+        "ModelNotReadable",
+    ),
     "export": ("export_compressed",),
     "figures": ("Figures",),
-    "pipeline": ("Compressed", "StepReport", "compress",),
+    "pipeline": (
+        "Compressed",
+        "StepReport",
+        "compress",
+    ),
     "plan": ("CompressionPlan",),
     "pruning.config": ("PruneConfig",),
-    "pruning.prune": ("Pruned", "prune",),
-    "quantisation.bit_wall": ("lower_bits", "size_cost",),
+    "pruning.prune": (
+        "Pruned",
+        "prune",
+    ),
+    "quantisation.bit_wall": (
+        "lower_bits",
+        "size_cost",
+    ),
     "quantisation.config": ("QuantiseConfig",),
-    "quantisation.errors": ("BudgetUnreachable", "NotExecutableInInt8", "NotFinite", "QuantisationError",),
+    "quantisation.errors": (
+        "BudgetUnreachable",
+        "NotExecutableInInt8",
+        "NotFinite",
+        "QuantisationError",
+    ),
     "quantisation.export": ("quantised_files",),
     "quantisation.onnx_int8": ("int8_onnx",),
-    "quantisation.plan": ("BitPlan", "network_size_bytes",),
-    "quantisation.quantise": ("LayerReport", "Quantised", "quantise",),
+    "quantisation.plan": (
+        "BitPlan",
+        "network_size_bytes",
+    ),
+    "quantisation.quantise": (
+        "LayerReport",
+        "Quantised",
+        "quantise",
+    ),
     "quantisation.result": ("Quantisation",),
-    "quantisation.sensitivity": ("Sensitivity", "sensitivity_table",),
-    "stored_models": ("StoredModel", "read_model",),
+    "quantisation.sensitivity": (
+        "Sensitivity",
+        "sensitivity_table",
+    ),
+    "stored_models": (
+        "StoredModel",
+        "read_model",
+    ),
     "trained_model": ("TrainedModel",),
-    "tuning": ("Tuned", "tune",),
+    "tuning": (
+        "Tuned",
+        "tune",
+    ),
 }
 _FILES = {name: file for file, names in _NAMES_BY_FILE.items() for name in names}
 

@@ -212,6 +212,43 @@ def train(
 
 
 @app.command()
+def compress(
+    source: Annotated[Path, typer.Argument(help="An exported folder, or weights as .safetensors.")],
+    plan: Annotated[
+        Path, typer.Option("--plan", help="What is done (YAML), as configs/compress/digits.yaml.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Folder of the compressed export.")],
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", help="Where finished steps are kept (default: TO-steps)."),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option("--teacher", help="An export to learn from (default: SOURCE itself)."),
+    ] = None,
+    architecture: Annotated[
+        Path | None,
+        typer.Option("--architecture", help="architecture.json of SOURCE, where it is not beside."),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Distil, prune and quantise a trained network by a plan; figures before and after each step."""
+    from service.commands.compress import run_compress
+
+    run_compress(
+        source,
+        plan,
+        to=to,
+        work=work,
+        teacher=teacher,
+        architecture=architecture,
+        overrides=overrides or [],
+        as_json=as_json,
+    )
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     out: Annotated[Path, typer.Option("--out", help="Where the Pareto picture goes.")] = Path(

@@ -30,6 +30,7 @@ from service.halving_checks import check_rungs
 from service.output import print_json, print_lines, talk
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
 from service.result_tables import print_summary
+from service.run_compression import compress_best
 from service.run_config import RunConfig
 from service.run_folder import RunFolder, locked, open_run, write_run_file
 from service.wiring import (
@@ -81,7 +82,10 @@ def carry_out(
     """Do, or go on with, the run in `folder`; print its result."""
     _, file = open_run(folder.path)
     config = validate(RunConfig, file.config, source)
-    if not fresh and folder.summary.is_file():
+    left = (
+        config.compression is not None and folder.best.is_dir() and not folder.compressed.is_dir()
+    )
+    if not fresh and folder.summary.is_file() and not left:
         talk.print("this run has ended already")
         summary = read_summary(folder.path)
         show(folder, summary, as_json=as_json)
@@ -96,6 +100,8 @@ def carry_out(
             with open_parts(folder, problem, file.seed, frozen) as parts:
                 parts = replace(parts, accept_drift=accept_drift)
                 summary = run_search(_listening(parts, progress))
+            if config.compression is not None:
+                compress_best(folder, problem, config.compression, progress)
         except SearchPaused as paused:
             raise StoppedError(
                 f"paused: {paused}. Nothing is lost: netlathe resume {folder.path} measures again and goes on; "

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archspace import NasBench201SpaceConfig, StagedSpaceConfig
 from child_models import DataConfig, TrainingConfig
+from compress import CompressionPlan
 from evaluation import EvaluatorConfig, LimitsConfig, MinMaxConfig, ObjectiveConfig
 from latency_models import DeviceConfig, ProfileConfig
 from search import ScheduleConfig, SearchConfig, rungs_of
@@ -41,6 +42,9 @@ class RunConfig(BaseModel):
     search: SearchConfig = Field(default_factory=SearchConfig)
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
     mirror: MirrorConfig = Field(default_factory=MirrorConfig)
+    compression: CompressionPlan | None = Field(
+        None, description="what is done to the best network after the search"
+    )
 
     @model_validator(mode="after")
     def _data_or_table(self) -> RunConfig:
@@ -49,6 +53,19 @@ class RunConfig(BaseModel):
                 raise ValueError("evaluator.kind table needs space.kind nasbench201")
         elif self.data is None:
             raise ValueError("data is missing: children need something to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _compression_is_of_this_run(self) -> RunConfig:
+        plan = self.compression
+        if plan is None:
+            return self
+        if self.data is None:
+            raise ValueError(
+                "compression: a run over a table trains nothing that could be compressed"
+            )
+        if plan.data is not None or plan.device != DeviceConfig():
+            raise ValueError("compression: data and device are the run's; leave them out there")
         return self
 
     @model_validator(mode="after")

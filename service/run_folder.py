@@ -57,6 +57,16 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def compressed(self) -> Path:
+        """The compressed export, where the config has a plan."""
+        return self.path / "compressed"
+
+    @property
+    def compression(self) -> Path:
+        """Finished steps and report of the compression."""
+        return self.path / "compression"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

@@ -37,8 +37,9 @@ class PruneConfig(BaseModel):
     """Of training further, a round."""
     ranking: Literal["global", "uniform"] = "global"
     """Whether scores decide how much each group of channels loses, or all lose the same share."""
-    multiple: int = Field(default=1, ge=1, le=64)
-    """Channels that stay in a group are a multiple of it where its size allows."""
+    multiple: int = Field(default=8, ge=1, le=64)
+    """Channels that stay in a group are a multiple of it where its size allows: run times compute channels in blocks, and a
+    network of other widths can be slower than the one it was pruned from (docs/pruning.md)."""
     least_share: float = Field(default=0.1, ge=0, le=1)
     """Share of its channels that every group keeps."""
     max_drop: float | None = Field(default=None, gt=0, le=1)

@@ -31,7 +31,7 @@ def channels_kept(
     Args:
         scores: (size,) a group, finite, larger for channels that matter more.
         count: of all groups together, 0 to the sum of sizes.
-        multiple: groups keep a multiple of it where their size allows: run times work in blocks of 4 or 8 channels.
+        multiple: groups that lose channels keep a multiple of it where their size allows.
         least_share: of its channels that each group keeps at least; one a block in any case.
     """
     total = sum(group.size for group in groups)
@@ -85,9 +85,12 @@ def _by_score(
 
 
 def _rounded(group: ChannelGroup, length: float, multiple: int, least_share: float) -> int:
-    """Channels a block: at least one, no more than there are, the group's total a multiple where that is possible."""
+    """Channels a block: all, or at least one and the group's total a multiple where that is possible."""
     length = max(length, least_share * group.block_length)
-    step = multiple // np.gcd(multiple, group.blocks)
-    if step > 1 and group.block_length % step == 0:
-        return int(min(group.block_length, max(step, step * round(length / step))))
-    return int(min(group.block_length, max(1, round(length))))
+    if length >= group.block_length:
+        return group.block_length
+    step = int(multiple // np.gcd(multiple, group.blocks))
+    most = group.block_length // step * step
+    if most:
+        return min(most, max(step, step * round(length / step)))
+    return min(group.block_length, max(1, round(length)))  # too small for a multiple

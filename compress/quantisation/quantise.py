@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from archspace import Layer
-from child_models import Dataset, TrainingConfig
-from child_models.fitting import Loss, OnEpoch, OnStep
+from child_models import ChildModule, Dataset, TrainingConfig
+from child_models.fitting import OnEpoch, OnStep
+from compress.distillation.combined_loss import DistilLoss
 from compress.quantisation.bit_wall import lower_bits, size_cost
 from compress.quantisation.calibration import MapObserver
 from compress.quantisation.config import QuantiseConfig
@@ -79,7 +81,7 @@ def quantise(
     training: TrainingConfig,
     *,
     seed: int,
-    loss: Loss | None = None,
+    teach: Callable[[ChildModule], AbstractContextManager[DistilLoss]] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Quantised:
@@ -89,9 +91,11 @@ def quantise(
         model: in float32.
         training: of the loop, where there is training; its learning rate and precision are not used (float32 is).
         seed: of calibration images, order, augmentation and noise.
-        loss: what training minimises; the labels' cross-entropy if None.
+        teach: gives the loss of a distillation for the module that is trained (`distil_loss`); the labels' cross-entropy
+            if None. Calls `on_epoch` as any training does.
 
     Raises:
+        ValueError: a distillation that does not fit (see `distil_loss`).
         QuantisationError: `model` is quantised already, holds NaN or infinity, or cannot fit the limit on size.
         NonFiniteTraining: training diverged.
     """
@@ -113,17 +117,20 @@ def quantise(
         )
         module = prepare_training(model, Quantisation(weights=forms, maps=maps), ranges, learning)
         own = {"learning_rate": config.learning_rate, "precision": "fp32"}
-        tuned = tune(
-            model,
-            dataset,
-            training.model_copy(update=own),  # bf16 has no more digits than 8 bits have
-            epochs=config.epochs,
-            seed=seed,
-            loss=loss,
-            module=module,
-            on_step=freezing(module, config.freeze_share, on_step),
-            on_epoch=on_epoch,
-        )
+        with teach(module) if teach is not None else nullcontext() as loss:
+            tuned = tune(
+                model,
+                dataset,
+                training.model_copy(update=own),  # bf16 has no more digits than 8 bits have
+                epochs=config.epochs,
+                seed=seed,
+                loss=loss,
+                module=module,
+                batches=loss.batches if loss is not None else None,
+                more_parameters=loss.parameters() if loss is not None else (),
+                on_step=freezing(module, config.freeze_share, on_step),
+                on_epoch=on_epoch,
+            )
         quantised = trained_quantised(tuned.model, module)
     quantised = quantised.with_exits_chosen(dataset, training.max_exit_drop)[0]
     return _report(model, quantised, forms, dataset, table)

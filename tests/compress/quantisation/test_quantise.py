@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +11,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from child_models import AugmentationConfig, Dataset, TrainingConfig
-from child_models.fitting import Moment
+from child_models import AugmentationConfig, ChildModule, Dataset, TrainingConfig
 from child_models.scoring import evaluate_module
-from child_models.training import heads_loss
+from compress.distillation.combined_loss import DistilLoss, distil_loss
+from compress.distillation.config import DistilConfig
 from compress.quantisation.config import QuantiseConfig
 from compress.quantisation.errors import BudgetUnreachable, NotFinite, QuantisationError
 from compress.quantisation.grids import Grid
@@ -163,18 +165,33 @@ def test_trained_centroids_are_better_than_found_ones(
     assert trained.execution == "float32"
 
 
-def test_the_callers_loss_is_what_is_minimised(
+def test_a_teacher_can_guide_training_in_fewer_bits(
     trained_digits: TrainedModel, digits: Dataset
 ) -> None:
-    moments: list[Moment] = []
-
-    def loss(heads: tuple[torch.Tensor, ...], batch: object, moment: Moment) -> torch.Tensor:
-        moments.append(moment)
-        return heads_loss(heads, batch.labels, TRAINING)  # type: ignore[attr-defined]
-
     config = QuantiseConfig(mode="qat", epochs=1)
-    quantise(trained_digits, digits, config, TRAINING, seed=0, loss=loss)
-    assert len(moments) == moments[0].steps
+    made: list[DistilLoss] = []
+
+    @contextmanager
+    def teach(module: ChildModule) -> Iterator[DistilLoss]:
+        with distil_loss(
+            module,
+            trained_digits.network,
+            trained_digits,
+            digits,
+            DistilConfig(),
+            TRAINING,
+            epochs=1,
+            seed=0,
+        ) as loss:
+            made.append(loss)
+            yield loss
+
+    taught = quantise(trained_digits, digits, config, TRAINING, seed=0, teach=teach)
+    alone = quantise(trained_digits, digits, config, TRAINING, seed=0)
+    (log,) = made[0].logs()
+    assert {term.term for term in log.terms} == {"hard", "soft", "feature", "attention"}
+    name = "layers.stem.conv.weight"
+    assert not np.array_equal(taught.model.weights[name], alone.model.weights[name])
 
 
 def test_a_limit_on_size_holds(trained_digits: TrainedModel, digits: Dataset) -> None:
