@@ -20,6 +20,9 @@ from latency_models import Device
 
 _log = logging.getLogger(__name__)
 
+_SLOWER = 1.05
+"""Times as long: less is within what measuring twice differs by."""
+
 OnStep = Callable[[int, Step, str], None]
 """Called with a step's number (from 1), the step, and "start", "done" or "kept" (from an earlier call)."""
 OnProgress = Callable[[str, float], None]
@@ -62,6 +65,26 @@ class Compressed:
     steps: tuple[StepReport, ...]
     test_before: float
     test_after: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must see: steps after which the device takes longer, or the file is larger."""
+        found = []
+        for number, step in enumerate(self.steps, start=1):
+            before, after = step.before, step.after
+            for batch in ("b1", "b16"):
+                was, now = (getattr(each, f"latency_ms_{batch}") for each in (before, after))
+                if now > _SLOWER * was:
+                    found.append(
+                        f"step {number} ({step.name}) made calls with {batch[1:]} images slower on this device: {was:.4f} ms "
+                        f"before, {now:.4f} ms after"
+                    )
+            if after.size_bytes > before.size_bytes:
+                found.append(
+                    f"step {number} ({step.name}) made the file larger: {before.size_bytes:,} bytes before, "
+                    f"{after.size_bytes:,} after"
+                )
+        return tuple(found)
 
 
 def compress(

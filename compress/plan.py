@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child_models import DataConfig, TrainingConfig
 from compress.distillation.config import DistilConfig
+from compress.joint import JointConfig
 from compress.pruning.config import PruneConfig
 from compress.quantisation.config import QuantiseConfig
 from latency_models import DeviceConfig
@@ -48,6 +49,16 @@ class PruneStep(_Step):
     """What is learnt from the teacher between rounds; null for the labels alone."""
 
 
+class JointStep(_Step):
+    """A teacher, fewer channels and fewer bits in one training."""
+
+    step: Literal["joint"]
+    joint: JointConfig = Field(default_factory=JointConfig)
+    """How small, how few bits, how long."""
+    distillation: DistilConfig | None = None
+    """What is learnt from the teacher; null for the labels alone."""
+
+
 class QuantiseStep(_Step):
     """Store, and where it pays execute, in fewer bits."""
 
@@ -58,7 +69,9 @@ class QuantiseStep(_Step):
     """What is learnt from the teacher while training in fewer bits; null for the labels alone."""
 
 
-Step = Annotated[FineTuneStep | DistilStep | PruneStep | QuantiseStep, Field(discriminator="step")]
+Step = Annotated[
+    FineTuneStep | DistilStep | PruneStep | JointStep | QuantiseStep, Field(discriminator="step")
+]
 
 
 class CompressionPlan(BaseModel):
@@ -81,10 +94,15 @@ class CompressionPlan(BaseModel):
 
     @model_validator(mode="after")
     def _quantised_once_and_last(self) -> Self:
-        early = [step.step for step in self.steps[:-1]]
-        if "quantise" in early:
+        early = [
+            number
+            for number, step in enumerate(self.steps[:-1], start=1)
+            if isinstance(step, QuantiseStep)
+            or (isinstance(step, JointStep) and step.joint.quantisation is not None)
+        ]
+        if early:
             raise ValueError(
-                f"steps: step {early.index('quantise') + 1} quantises, and others follow; weights on a grid cannot be pruned "
+                f"steps: step {early[0]} quantises, and others follow; weights on a grid cannot be pruned "
                 "or trained further: quantise once, last (mode qat trains in fewer bits)"
             )
         return self

@@ -14,7 +14,8 @@ from compress.distillation.combined_loss import DistilLoss, distil_loss
 from compress.distillation.config import DistilConfig
 from compress.distillation.distilling import distil
 from compress.distillation.term_log import EpochLog
-from compress.plan import DistilStep, FineTuneStep, PruneStep, QuantiseStep, Step
+from compress.joint import compress_jointly
+from compress.plan import DistilStep, FineTuneStep, JointStep, PruneStep, QuantiseStep, Step
 from compress.pruning.prune import Round, prune
 from compress.quantisation.quantise import quantise
 from compress.trained_model import TrainedModel
@@ -54,6 +55,8 @@ def run_step(step: Step, model: TrainedModel, context: StepContext) -> Outcome:
             return _distil(step, model, context)
         case PruneStep():
             return _prune(step, model, context)
+        case JointStep():
+            return _joint(step, model, context)
         case QuantiseStep():
             return _quantise(step, model, context)
 
@@ -136,6 +139,25 @@ def _prune(step: PruneStep, model: TrainedModel, context: StepContext) -> Outcom
         on_round=on_round,
     )
     return done.model, done.to_json()
+
+
+def _joint(step: JointStep, model: TrainedModel, context: StepContext) -> Outcome:
+    config = step.joint
+    done = compress_jointly(
+        model,
+        context.dataset,
+        config,
+        context.training,
+        seed=context.seed,
+        teach=_teaching(step.distillation, model, config.epochs, context),
+        on_epoch=context.epochs_of("all at once", config.epochs),
+    )
+    return done.model, {
+        "losses": done.losses,
+        "num_params": done.num_params,
+        "penalty_before": done.penalty_before,
+        "penalty_at_pruning": done.penalty_at_pruning,
+    }
 
 
 def _quantise(step: QuantiseStep, model: TrainedModel, context: StepContext) -> Outcome:

@@ -40,6 +40,10 @@ def write_compression_report(folder: Path, compressed: Compressed, device: str, 
         section(
             "Result",
             paragraph(_result(compressed, first, last)),
+            *(
+                paragraph(note[0].upper() + note[1:] + ".", kind="warning")
+                for note in compressed.notes
+            ),
             page.figure(
                 "way", steps_figure(compressed), description="Accuracy against latency, by step"
             ),

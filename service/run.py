@@ -147,7 +147,10 @@ def export_from_run(
 def show(folder: RunFolder, summary: RunSummary, *, as_json: bool) -> None:
     """The result: tables for people, or the summary as JSON with absolute paths."""
     if as_json:
-        print_json({**json.loads(summary.to_json()), "run_dir": str(folder.path.absolute())})
+        told = {**json.loads(summary.to_json()), "run_dir": str(folder.path.absolute())}
+        if folder.compressed.is_dir():
+            told["compressed_dir"] = str(folder.compressed.absolute())
+        print_json(told)
         return
     print_summary(folder.path, summary)
 
@@ -244,7 +247,15 @@ def _log_file(folder: RunFolder) -> Iterator[None]:
     handler.setFormatter(_JsonLines())
     loggers = [
         logging.getLogger(name)
-        for name in ("search", "service", "evaluation", "latency_models", "child_models", "envs")
+        for name in (
+            "search",
+            "service",
+            "evaluation",
+            "compress",
+            "latency_models",
+            "child_models",
+            "envs",
+        )
     ]
     for logger in loggers:
         logger.addHandler(handler)

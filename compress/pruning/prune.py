@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from child_models import Dataset, TrainingConfig, count_macs, count_params
 from compress.batch_norm import recalibrate
-from compress.errors import CompressionError
-from compress.pruning.config import Method, PruneConfig
-from compress.pruning.groups import ChannelGroup, channel_groups
-from compress.pruning.importance.activation import activation
-from compress.pruning.importance.base import Importance, Scores
-from compress.pruning.importance.fisher import fisher
-from compress.pruning.importance.hutchinson import hutchinson
-from compress.pruning.importance.magnitude import l1, l2
-from compress.pruning.importance.random_scores import random_scores
-from compress.pruning.importance.taylor import taylor
+from compress.pruning.config import PruneConfig
+from compress.pruning.groups import channel_groups
 from compress.pruning.schedules import pruned_share
-from compress.pruning.selection import channels_kept
-from compress.pruning.surgery import remove_channels
+from compress.pruning.scored import ScoredChannels
 from compress.trained_model import TrainedModel
 from compress.tuning import tune
 
 _log = logging.getLogger(__name__)
-
-METHODS: Mapping[Method, Importance] = {
-    "l1": l1,
-    "l2": l2,
-    "activation": activation,
-    "taylor": taylor,
-    "fisher": fisher,
-    "hutchinson": hutchinson,
-    "random": random_scores,
-}
 
 TuneWith = Callable[[TrainedModel, int, int], TrainedModel]
 """Trains a model further: (model, epochs, seed) → model."""
@@ -109,7 +90,7 @@ def prune(
     before = model.accuracy(dataset.validation, dataset)
     rounds: list[Round] = []
     for number in range(1, config.rounds + 1):
-        scored = _Scored.of(model, dataset, config, seed + number)
+        scored = ScoredChannels.of(model, dataset, config, seed + number)
         smaller = recalibrate(scored.with_channels(target.channels_after(number, scored)), dataset)
         pruned = smaller.accuracy(dataset.validation, dataset)
         if config.epochs:
@@ -136,13 +117,6 @@ def prune(
     return Pruned(model=model, accuracy_before=before, rounds=tuple(rounds))
 
 
-def pruned_once(
-    model: TrainedModel, dataset: Dataset, config: PruneConfig, count: int, seed: int
-) -> TrainedModel:
-    """`model` with about `count` of its channels left, by its scores as it is now; nothing is trained."""
-    return _Scored.of(model, dataset, config, seed).with_channels(count)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Target:
     """How many channels there were, the share of them that is to go, and what the last round must hold.
@@ -158,7 +132,7 @@ class _Target:
     @classmethod
     def of(cls, model: TrainedModel, dataset: Dataset, config: PruneConfig, seed: int) -> _Target:
         kind, value = config.target
-        scored = _Scored.of(model, dataset, config, seed)
+        scored = ScoredChannels.of(model, dataset, config, seed)
         if kind == "channels":
             return cls(config=config, original=scored.channels, share=value, allowed=None)
         counted = count_params if kind == "keep_params" else count_macs
@@ -166,73 +140,9 @@ class _Target:
         share = 1 - scored.most_within(allowed) / scored.channels
         return cls(config=config, original=scored.channels, share=share, allowed=allowed)
 
-    def channels_after(self, number: int, scored: _Scored) -> int:
+    def channels_after(self, number: int, scored: ScoredChannels) -> int:
         """Channels that round `number` leaves; the last one holds the target by the scores of its own time."""
         if self.allowed is not None and number == self.config.rounds:
             return scored.most_within(self.allowed)
         gone = pruned_share(self.config.schedule, number, self.config.rounds, self.share)
         return round(self.original * (1 - gone))
-
-
-def _groups(model: TrainedModel) -> tuple[ChannelGroup, ...]:
-    groups = channel_groups(model.network)
-    if not groups:
-        raise CompressionError(
-            "nothing in this network can be pruned: it has no convolution whose channels others read"
-        )
-    return groups
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scored:
-    """A model whose channels have been scored."""
-
-    model: TrainedModel
-    config: PruneConfig
-    groups: tuple[ChannelGroup, ...]
-    scores: list[Scores]
-
-    @classmethod
-    def of(cls, model: TrainedModel, dataset: Dataset, config: PruneConfig, seed: int) -> _Scored:
-        groups = _groups(model)
-        scores = METHODS[config.method](model, groups, dataset, images=config.images, seed=seed)
-        return cls(model=model, config=config, groups=groups, scores=scores)
-
-    @property
-    def channels(self) -> int:
-        return sum(group.size for group in self.groups)
-
-    def with_channels(self, count: int) -> TrainedModel:
-        """About `count` of the channels left."""
-        kept = channels_kept(
-            self.groups,
-            self.scores,
-            min(max(count, 0), self.channels),
-            ranking=self.config.ranking,
-            multiple=self.config.multiple,
-            least_share=self.config.least_share,
-        )
-        return remove_channels(self.model, self.groups, kept)
-
-    def most_within(self, allowed: float) -> int:
-        """The largest number of channels whose network holds the target, found by halving.
-
-        Raises:
-            CompressionError: none does.
-        """
-        kind, value = self.config.target
-        counted = count_params if kind == "keep_params" else count_macs
-
-        def fits(count: int) -> bool:
-            return counted(self.with_channels(count).network) <= allowed
-
-        if not fits(0):
-            raise CompressionError(
-                f"{kind}: {value:g} cannot be reached: with as few channels as least_share ({self.config.least_share:g}) "
-                f"and multiple ({self.config.multiple}) leave, more stays; ask for more, or lower those"
-            )
-        low, high = 0, self.channels + 1  # the first fits, the second is too many
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle)
-        return low

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from archspace import INPUT, Layer, Network
 from child_models.layer_rules import weight_shapes
 from compress.pruning.groups import ChannelGroup, is_depthwise
+from compress.quantisation.grids import Grid
+from compress.quantisation.post_training import with_bits
+from compress.quantisation.result import WeightForm
 from compress.trained_model import TrainedModel, Weights
 
 Indices = NDArray[np.intp]
@@ -44,7 +47,15 @@ def remove_channels(
     for name in weight_shapes(model.network):
         _, layer_name, part = name.split(".", 2)
         weights[name] = _sliced(model.weights[name], part, layers[layer_name], outputs)
-    return TrainedModel.of(network, weights)
+    small = TrainedModel.of(with_bits(network, {}), weights)
+    if model.quantisation is None:
+        return small
+    grids = {
+        name: _sliced_form(form, outputs[name]) for name, form in model.quantisation.weights.items()
+    }
+    # a map has one scale for all its channels
+    quantisation = replace(model.quantisation, weights=grids)
+    return replace(small, network=network, quantisation=quantisation)
 
 
 def channels_of_maps(
@@ -119,6 +130,13 @@ def _sliced(
     return sliced
 
 
+def _sliced_form(form: WeightForm, given: Indices) -> WeightForm:
+    """The grid of the kept output channels; one scale a layer, or a codebook, serves any of them."""
+    if not isinstance(form, Grid) or form.channel_axis is None:
+        return form
+    return replace(form, scale=form.scale[given], zero_point=form.zero_point[given])
+
+
 def masked(
     model: TrainedModel, groups: Sequence[ChannelGroup], kept: Sequence[Sequence[int]]
 ) -> Weights:
@@ -127,11 +145,18 @@ def masked(
     A removed channel is 0 after each producer, each depthwise convolution and each BatchNorm on its way.
     """
     weights = {name: array.copy() for name, array in model.weights.items()}
+    for name, gone in removed_rows(groups, kept):
+        if name in weights:
+            weights[name][gone] = 0
+    return weights
+
+
+def removed_rows(
+    groups: Sequence[ChannelGroup], kept: Sequence[Sequence[int]]
+) -> Iterator[tuple[str, Indices]]:
+    """State-dict names of arrays whose rows belong to removed channels, and those rows; some may not be there."""
     for group, indices in zip(groups, kept, strict=True):
         gone = np.setdiff1d(np.arange(group.size), indices)
         for layer in (*group.producers, *group.depthwise, *group.norms):
             for part in ("conv.weight", "conv.bias", "norm.weight", "norm.bias"):
-                name = f"layers.{layer}.{part}"
-                if name in weights:
-                    weights[name][gone] = 0
-    return weights
+                yield f"layers.{layer}.{part}", gone

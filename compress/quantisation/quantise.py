@@ -101,21 +101,16 @@ def quantise(
     """
     if model.quantisation is not None:
         raise QuantisationError("the model is quantised already; start from the float32 one")
-    bits, table = _chosen_bits(model, dataset, config)
-    forms = weight_forms(model, bits, config.weight_calibration)
-    ranges = _ranges(model, dataset, config, seed)
-    maps = {
-        name: seen.grid(config.map_bits, method=config.map_method, percentile=config.map_percentile)
-        for name, seen in ranges.items()
-    }
+    start = starting_point(model, dataset, config, seed=seed)
+    forms = start.quantisation.weights
     if config.mode == "ptq" or config.epochs == 0:
         rounded = with_weights_rounded(model, forms)
-        quantised = replace(rounded, quantisation=Quantisation(weights=forms, maps=maps))
+        quantised = replace(rounded, quantisation=start.quantisation)
     else:
         learning = Learning(
             learned_scales=config.scales == "lsq", weight_noise=config.weight_noise, seed=seed
         )
-        module = prepare_training(model, Quantisation(weights=forms, maps=maps), ranges, learning)
+        module = prepare_training(model, start.quantisation, start.ranges, learning)
         own = {"learning_rate": config.learning_rate, "precision": "fp32"}
         with teach(module) if teach is not None else nullcontext() as loss:
             tuned = tune(
@@ -133,7 +128,30 @@ def quantise(
             )
         quantised = trained_quantised(tuned.model, module)
     quantised = quantised.with_exits_chosen(dataset, training.max_exit_drop)[0]
-    return _report(model, quantised, forms, dataset, table)
+    return _report(model, quantised, forms, dataset, start.sensitivities)
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPoint:
+    """Grids found without training, what was seen of each map, and the table that bits were lowered by."""
+
+    quantisation: Quantisation
+    ranges: Mapping[str, MapObserver]
+    sensitivities: tuple[Sensitivity, ...]
+
+
+def starting_point(
+    model: TrainedModel, dataset: Dataset, config: QuantiseConfig, *, seed: int
+) -> StartingPoint:
+    """Bits, grids of weights and of maps for a float32 `model`. Raises QuantisationError."""
+    bits, table = _chosen_bits(model, dataset, config)
+    forms = weight_forms(model, bits, config.weight_calibration)
+    ranges = _ranges(model, dataset, config, seed)
+    maps = {
+        name: seen.grid(config.map_bits, method=config.map_method, percentile=config.map_percentile)
+        for name, seen in ranges.items()
+    }
+    return StartingPoint(Quantisation(weights=forms, maps=maps), ranges, table)
 
 
 def _chosen_bits(

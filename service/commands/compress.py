@@ -130,6 +130,7 @@ def summary_json(compressed: Compressed, to: Path, folder: Path) -> dict[str, An
         "steps": [step.to_json() for step in compressed.steps],
         "test_accuracy_before": compressed.test_before,
         "test_accuracy_after": compressed.test_after,
+        "notes": list(compressed.notes),
         "directory": str(to),
         "report": str(folder / "report.html"),
     }
@@ -141,6 +142,7 @@ def show(compressed: Compressed, to: Path, folder: Path) -> None:
 
     print_table("compression", COLUMNS, figure_rows(compressed), left=("runs in",))
     print_lines(
+        *(f"note: {note}" for note in compressed.notes),
         f"test accuracy {100 * compressed.test_before:.2f} % before, "
         f"{100 * compressed.test_after:.2f} % after",
         f"wrote {to}; report: {folder / 'report.html'}",

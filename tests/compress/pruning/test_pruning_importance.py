@@ -18,7 +18,7 @@ from compress.pruning.groups import ChannelGroup, channel_groups
 from compress.pruning.importance.base import batches_of, mean_loss
 from compress.pruning.importance.fisher import fisher_diagonal
 from compress.pruning.importance.hutchinson import hessian_diagonal
-from compress.pruning.prune import METHODS
+from compress.pruning.scored import METHODS
 from tests.compress.pruning.pruning_networks import layer
 
 KERNELS = {"stem": "layers.stem.conv.weight", "last": "layers.last.conv.weight"}
