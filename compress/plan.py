@@ -13,8 +13,8 @@ from compress.pruning.config import PruneConfig
 from compress.quantisation.config import QuantiseConfig
 from latency_models import DeviceConfig
 
-FINE_TUNING_RATE = 0.003
-"""Peak learning rate of training further; training from nothing uses ten times as much."""
+FINE_TUNING_RATE = 0.01
+"""Peak learning rate of training further; training from nothing uses three times as much."""
 
 
 class _Step(BaseModel):

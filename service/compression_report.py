@@ -60,7 +60,7 @@ def write_compression_report(folder: Path, compressed: Compressed, device: str, 
 
 def _result(compressed: Compressed, first: Figures, last: Figures) -> str:
     return (
-        f"{first.latency_ms_b1 / last.latency_ms_b1:.2f} times faster at batch 1, "
+        f"{first.latency_ms_b1 / last.latency_ms_b1:.2f} times as fast at batch 1, "
         f"{first.latency_ms_b16 / last.latency_ms_b16:.2f} at batch 16; "
         f"{first.size_bytes / last.size_bytes:.1f} times smaller; test accuracy "
         f"{100 * compressed.test_before:.2f} % before, {100 * compressed.test_after:.2f} % after."
@@ -94,8 +94,12 @@ def steps_figure(compressed: Compressed) -> Figure:
     """Accuracy against latency: the way from what was given to the last step, by batch size."""
     import plotly.graph_objects as go
 
-    figure = new_figure("latency of a call (ms)", "validation accuracy (%)", height=440)
     models = [compressed.steps[0].before, *(step.after for step in compressed.steps)]
+    percents = [100 * each.accuracy for each in models]
+    figure = new_figure("latency of a call (ms)", "validation accuracy (%)", height=440)
+    # from 0, and a point of accuracy on either side: what is hardly different should look so
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(range=[min(percents) - 1, max(percents) + 1])
     names = ["given", *(f"{n}. {step.name}" for n, step in enumerate(compressed.steps, start=1))]
     for index, batch in enumerate((1, 16)):
         latencies = [getattr(each, f"latency_ms_b{batch}") for each in models]
@@ -103,7 +107,7 @@ def steps_figure(compressed: Compressed) -> Figure:
             go.Scatter(
                 name=f"batch {batch}",
                 x=latencies,
-                y=[100 * each.accuracy for each in models],
+                y=percents,
                 text=[plain(name) for name in names],
                 mode="lines+markers+text",
                 textposition="top center",
