@@ -40,6 +40,8 @@ def read_model(path: Path, architecture: Path | None = None) -> StoredModel:
     Raises:
         ModelNotReadable: something is missing, damaged, or does not belong together.
     """
+    if not path.exists():
+        raise ModelNotReadable(f"{path}: there is no such file or folder")
     weights = path / WEIGHTS if path.is_dir() else path
     architecture = architecture or weights.with_name(ARCHITECTURE)
     for file in (architecture, weights):

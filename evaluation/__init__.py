@@ -23,6 +23,7 @@ from evaluation.evaluator import (
 from evaluation.evaluator_config import EvaluatorConfig
 from evaluation.ledger import Ledger
 from evaluation.ledger_session import LedgerSession
+from evaluation.lesson import Lesson
 from evaluation.limits import LimitsConfig, violation
 from evaluation.objective_config import (
     InverseConfig,
@@ -66,6 +67,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "LedgerSession",
+    "Lesson",
     "LimitsConfig",
     "MinMaxConfig",
     "MnasNetConfig",

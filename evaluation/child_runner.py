@@ -16,6 +16,7 @@ import psutil
 
 from archspace import Network
 from evaluation.evaluator import TrainedChild
+from evaluation.lesson import Lesson, train_with
 from evaluation.results import ChildResult, ChildTask, FailureReason
 
 if TYPE_CHECKING:
@@ -46,24 +47,34 @@ class ChildLimits:
     memory_mb: float | None = None
 
 
-def result_key(dataset: Dataset, config: TrainingConfig) -> str:
-    """16 hex digits over the data, the training settings and `RESULT_VERSION`.
+def result_key(dataset: Dataset, config: TrainingConfig, lesson: Lesson | None = None) -> str:
+    """16 hex digits over the data, the training settings, the lesson if there is one, and `RESULT_VERSION`.
 
     The settings' own seed is left out: it reaches a child through the task's seed.
     """
     settings = config.model_dump_json(exclude={"seed"})
     text = f"{RESULT_VERSION}/{dataset.digest}/{settings}"
+    if lesson is not None:
+        text += f"/{lesson.key}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run_child(
-    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
+    task: ChildTask,
+    dataset: Dataset,
+    config: TrainingConfig,
+    limits: ChildLimits,
+    worker: str,
+    lesson: Lesson | None = None,
 ) -> ChildResult:
-    """Train the child and measure its validation accuracy. Never raises for what the child does."""
+    """Train the child, by `lesson` if there is one, and measure its validation accuracy.
+
+    Never raises for what the child does.
+    """
     started = time.monotonic()
     try:
         with one_thread():
-            trained = _train(task, dataset, config, limits)
+            trained = _train(task, dataset, config, limits, lesson)
     except Exception as error:  # whatever a child does must not end the search
         return _failed(task, error, started, worker)
     finally:
@@ -72,7 +83,12 @@ def run_child(
 
 
 def run_final(
-    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits, worker: str
+    task: ChildTask,
+    dataset: Dataset,
+    config: TrainingConfig,
+    limits: ChildLimits,
+    worker: str,
+    lesson: Lesson | None = None,
 ) -> TrainedChild | ChildResult:
     """Train the child at its fidelity, then test it, once. One that fails is a result with the reason."""
     from child_models import apply_exits, evaluate_network
@@ -80,7 +96,7 @@ def run_final(
     started = time.monotonic()
     try:
         with one_thread():
-            trained = _train(task, dataset, config, limits)
+            trained = _train(task, dataset, config, limits, lesson)
             logits = evaluate_network(_network(task), trained.weights, dataset.test, dataset)
     except Exception as error:
         return _failed(task, error, started, worker)
@@ -98,7 +114,11 @@ def run_final(
 
 
 def _train(
-    task: ChildTask, dataset: Dataset, config: TrainingConfig, limits: ChildLimits
+    task: ChildTask,
+    dataset: Dataset,
+    config: TrainingConfig,
+    limits: ChildLimits,
+    lesson: Lesson | None,
 ) -> TrainedNetwork:
     from child_models import at_resolution, reduced_dataset, train_child
 
@@ -109,6 +129,16 @@ def _train(
             dataset, fidelity.data_fraction, fidelity.resolution, seed=config.seed
         )
         network = at_resolution(network, dataset.input_shape)
+    if lesson is not None:
+        return train_with(
+            lesson,
+            network,
+            dataset,
+            config,
+            epochs=fidelity.epochs,
+            seed=task.seed,
+            on_step=_Watch(limits),
+        )
     return train_child(
         network,
         dataset,

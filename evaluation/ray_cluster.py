@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.child_runner import ChildLimits, memory_ceiling, run_child, run_final
 from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
 from evaluation.evaluator_config import EvaluatorConfig
+from evaluation.lesson import Lesson
 from evaluation.results import ChildResult, ChildTask
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ class ChildWorker:
     """Lives in a worker process, where it is an actor."""
 
     def __init__(
-        self, name: str, dataset: Dataset, training: TrainingConfig, limits: ChildLimits
+        self,
+        name: str,
+        dataset: Dataset,
+        training: TrainingConfig,
+        limits: ChildLimits,
+        lesson: Lesson | None = None,
     ) -> None:
         # torch is loaded now, while others still start; dynamo too, which a process's first optimiser would
         # otherwise load, for seconds
@@ -58,18 +64,21 @@ class ChildWorker:
         self._dataset = dataset
         self._training = training
         self._limits = limits
+        self._lesson = lesson
 
     def ready(self) -> int:
         return os.getpid()
 
     def child(self, task: ChildTask) -> ChildResult:
         with memory_ceiling(self._limits.memory_mb):
-            return run_child(task, self._dataset, self._training, self._limits, self._name)
+            return run_child(
+                task, self._dataset, self._training, self._limits, self._name, self._lesson
+            )
 
     def final(self, task: ChildTask) -> TrainedChild | ChildResult:
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         with memory_ceiling(self._limits.memory_mb):
-            return run_final(task, self._dataset, self._training, limits, self._name)
+            return run_final(task, self._dataset, self._training, limits, self._name, self._lesson)
 
 
 class WorkerLost(Exception):
@@ -79,10 +88,16 @@ class WorkerLost(Exception):
 class Cluster:
     """The Ray that children run on, started or joined, with the data set in its object store.
 
-    `dataset`, `training`: what workers are made with.
+    `dataset`, `training`, `lesson`: what workers are made with.
     """
 
-    def __init__(self, config: EvaluatorConfig, dataset: Dataset, training: TrainingConfig) -> None:
+    def __init__(
+        self,
+        config: EvaluatorConfig,
+        dataset: Dataset,
+        training: TrainingConfig,
+        lesson: Lesson | None = None,
+    ) -> None:
         self.training = training
         self._folder: _SessionFolder | None = None
         self._joined = False
@@ -96,6 +111,7 @@ class Cluster:
                 else:
                     self._join(config.address)
             self.dataset = ray.put(dataset)
+            self.lesson = None if lesson is None else ray.put(lesson)
             self.actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(
                 ChildWorker
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from evaluation.child_runner import ChildLimits, result_key, run_child, run_final
 from evaluation.evaluator import Evaluator, TrainedChild, WorkerStatus
 from evaluation.evaluator_config import EvaluatorConfig
+from evaluation.lesson import Lesson
 from evaluation.results import ChildResult, ChildTask
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ class TrainingEvaluator(Evaluator):
         dataset: what children learn; its test split is used by `train_final` alone.
         training: how they learn.
         config: time and memory limits of a search child.
+        lesson: a teacher for all of them.
     """
 
     def __init__(
-        self, dataset: Dataset, training: TrainingConfig, config: EvaluatorConfig | None = None
+        self,
+        dataset: Dataset,
+        training: TrainingConfig,
+        config: EvaluatorConfig | None = None,
+        lesson: Lesson | None = None,
     ) -> None:
         config = config or EvaluatorConfig(kind="local")
         self._dataset = dataset
@@ -35,7 +41,8 @@ class TrainingEvaluator(Evaluator):
         self._limits = ChildLimits(
             timeout_s=config.child_timeout_s, memory_mb=config.child_memory_mb
         )
-        self._key = result_key(dataset, training)
+        self._lesson = lesson
+        self._key = result_key(dataset, training, lesson)
         self._doing = ("idle", time.monotonic())
 
     @property
@@ -45,7 +52,9 @@ class TrainingEvaluator(Evaluator):
     def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
         for index, task in enumerate(tasks):
             self._doing = (f"training {task.architecture.digest}", time.monotonic())
-            result = run_child(task, self._dataset, self._training, self._limits, _WORKER)
+            result = run_child(
+                task, self._dataset, self._training, self._limits, _WORKER, self._lesson
+            )
             self._doing = ("idle", time.monotonic())
             yield index, result
 
@@ -55,7 +64,7 @@ class TrainingEvaluator(Evaluator):
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         for index, task in enumerate(tasks):
             self._doing = (f"final training of {task.architecture.digest}", time.monotonic())
-            trained = run_final(task, self._dataset, self._training, limits, _WORKER)
+            trained = run_final(task, self._dataset, self._training, limits, _WORKER, self._lesson)
             self._doing = ("idle", time.monotonic())
             yield index, trained
 

@@ -89,7 +89,7 @@ def anchored(data: dict[str, Any], base: Path) -> dict[str, Any]:
     """Relative paths in a config mean "beside the config" or, if nothing is there, "from here"; a run must
     find them again from anywhere."""
     result = dict(data)
-    for group, key in (("data", "path"), ("evaluator", "table")):
+    for group, key in (("data", "path"), ("evaluator", "table"), ("teaching", "teacher")):
         section = result.get(group)
         if isinstance(section, dict) and isinstance(section.get(key), str):
             given = Path(section[key])

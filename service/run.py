@@ -47,13 +47,14 @@ _log = logging.getLogger(__name__)
 
 def dry_run(data: dict[str, Any], *, source: str, device_path: Path | None, as_json: bool) -> None:
     """Check config, data, space and device file; measure, train and write nothing."""
-    from service.wiring import load_dataset, make_space
+    from service.wiring import load_dataset, make_lesson, make_space
 
     config = validate(RunConfig, data, source)
     dataset = load_dataset(config) if config.evaluator.kind != "table" else None
     space = make_space(config, dataset)
     if dataset is not None:
         check_rungs(config, space, dataset)
+        make_lesson(config, dataset)
     if device_path is not None or dataset is None:
         check_targets(make_problem(config, device_path, on_progress=_no_progress))
     sessions = [config.search.strategy.name, *(c.name for c in config.search.controls)]

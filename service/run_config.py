@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archspace import NasBench201SpaceConfig, StagedSpaceConfig
 from child_models import DataConfig, TrainingConfig
-from compress import CompressionPlan
+from compress import CompressionPlan, DistilConfig
 from evaluation import EvaluatorConfig, LimitsConfig, MinMaxConfig, ObjectiveConfig
 from latency_models import DeviceConfig, ProfileConfig
 from search import ScheduleConfig, SearchConfig, rungs_of
@@ -22,6 +22,19 @@ class MirrorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(True, description="keep the mirror")
+
+
+class TeachingConfig(BaseModel):
+    """A teacher for all children of a search, and for the picks' full training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher: str = Field(
+        description="an exported folder, or weights with their architecture.json beside"
+    )
+    distillation: DistilConfig = Field(
+        default_factory=DistilConfig, description="what is learnt from it"
+    )
 
 
 class RunConfig(BaseModel):
@@ -42,6 +55,7 @@ class RunConfig(BaseModel):
     search: SearchConfig = Field(default_factory=SearchConfig)
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
     mirror: MirrorConfig = Field(default_factory=MirrorConfig)
+    teaching: TeachingConfig | None = Field(None, description="a teacher for all children")
     compression: CompressionPlan | None = Field(
         None, description="what is done to the best network after the search"
     )
@@ -53,6 +67,21 @@ class RunConfig(BaseModel):
                 raise ValueError("evaluator.kind table needs space.kind nasbench201")
         elif self.data is None:
             raise ValueError("data is missing: children need something to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _teaching_fits(self) -> RunConfig:
+        if self.teaching is None:
+            return self
+        if self.data is None:
+            raise ValueError("teaching: a run over a table trains nothing")
+        halving = self.search.halving
+        if halving is not None and any(rung.resolution is not None for rung in halving.rungs):
+            raise ValueError(
+                "teaching: the teacher reads images of one size; leave resolution out of the rungs"
+            )
+        if self.schedule.search_epochs < len(self.teaching.distillation.stages):
+            raise ValueError("teaching.distillation: fewer search_epochs than stages")
         return self
 
     @model_validator(mode="after")

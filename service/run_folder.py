@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def teacher(self) -> Path:
+        """A teacher's answers, where children have one."""
+        return self.path / "teacher"
+
+    @property
     def compressed(self) -> Path:
         """The compressed export, where the config has a plan."""
         return self.path / "compressed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from evaluation import (
     Costing,
     Evaluator,
     Ledger,
+    Lesson,
     ModelCosting,
     ObjectiveBounds,
     RayEvaluator,
@@ -47,6 +48,7 @@ from service.errors import ConflictError, UsageError
 from service.fitted_checks import check_fitted, warn_of_fitted
 from service.halving_checks import check_rungs
 from service.latency_inputs import read_fitted_device
+from service.model_checks import check_model_fits
 from service.run_config import RunConfig
 from service.run_folder import FITTED, RunFolder
 
@@ -66,6 +68,7 @@ class Problem:
 
     `dataset`, `device`, `device_file`, `cost_model` and `table` are None for runs over a table of measured results;
     `measured` is None for all others. `device_file` and `cost_model` are None, too, for a device fitted to a table.
+    `lesson` is what children learn from beside the labels, if anything.
     """
 
     config: RunConfig
@@ -77,14 +80,16 @@ class Problem:
     cost_model: CostModel | None = None
     table: SpaceTable | None = None
     measured: MeasuredTable | None = None
+    lesson: Lesson | None = None
 
     @property
     def digests(self) -> dict[str, str | None]:
         """What must be the same when the run is resumed."""
-        return {
+        digests = {
             "space": self.space.digest,
             "data": self.dataset.digest if self.dataset else None,
         }
+        return digests if self.lesson is None else {**digests, "teacher": self.lesson.key}
 
 
 def load_dataset(config: RunConfig) -> Dataset:
@@ -140,6 +145,7 @@ def make_problem(
         space=space,
         costing=costing,
         dataset=dataset,
+        lesson=make_lesson(config, dataset),
         device=RunDevice.profiled(device_file),
         device_file=device_file,
         cost_model=cost_model,
@@ -159,6 +165,7 @@ def _fitted_problem(
         space=space,
         costing=costing,
         dataset=dataset,
+        lesson=make_lesson(config, dataset),
         device=RunDevice.fitted(fitted),
         table=tabulate_choices(space, costing),
     )
@@ -258,8 +265,12 @@ def freeze(problem: Problem, earlier: Mapping[str, Any] | None) -> dict[str, Any
     return dict(earlier)
 
 
-def make_evaluator(problem: Problem) -> Evaluator:
-    """What gives the children their accuracy."""
+def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
+    """What gives the children their accuracy.
+
+    Args:
+        cache_dir: where a teacher's answers are kept.
+    """
     config = problem.config
     if problem.measured is not None:
         assert config.evaluator.accuracy_column is not None
@@ -269,9 +280,24 @@ def make_evaluator(problem: Problem) -> Evaluator:
             unit=config.evaluator.accuracy_unit,
         )
     assert problem.dataset is not None
-    if config.evaluator.kind == "local":
-        return TrainingEvaluator(problem.dataset, config.training, config.evaluator)
-    return RayEvaluator(problem.dataset, config.training, config.evaluator)
+    lesson = problem.lesson and replace(problem.lesson, cache_dir=cache_dir)
+    kind = TrainingEvaluator if config.evaluator.kind == "local" else RayEvaluator
+    return kind(problem.dataset, config.training, config.evaluator, lesson)
+
+
+def make_lesson(config: RunConfig, dataset: Dataset) -> Lesson | None:
+    """The config's teacher, read and checked against the data; None where there is none. Raises UsageError."""
+    if config.teaching is None:
+        return None
+    from compress import ModelNotReadable, read_model
+
+    path = Path(config.teaching.teacher)
+    try:
+        teacher = read_model(path)
+    except ModelNotReadable as error:
+        raise UsageError(f"teaching.teacher: {error}") from error
+    check_model_fits(teacher, dataset, path)
+    return Lesson(teacher=teacher.model, config=config.teaching.distillation)
 
 
 @contextmanager
@@ -281,7 +307,7 @@ def open_parts(
     """Everything `run_search` needs; closed at the end."""
     config = problem.config
     mirror = config.mirror.enabled
-    with Ledger(folder.ledger_url) as ledger, make_evaluator(problem) as evaluator:
+    with Ledger(folder.ledger_url) as ledger, make_evaluator(problem, folder.teacher) as evaluator:
         yield RunParts(
             name=config.name,
             run_dir=folder.path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from archspace import Network
 from child_models import ChildModule, Dataset, TrainingConfig
-from child_models.fitting import OnEpoch, finite_weights
+from child_models.fitting import OnEpoch, OnStep, finite_weights
 from child_models.precision import Precision
 from child_models.training import check_training, fresh_module
 from compress.distillation.combined_loss import distil_loss
@@ -51,6 +51,7 @@ def distil(
     prepare: Prepare | None = None,
     device: str = "cpu",
     precision: Precision | None = None,
+    on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Distilled:
     """Train `student` to do as `teacher` does, then choose its exits' thresholds on the validation split.
@@ -68,6 +69,7 @@ def distil(
         prepare: changes the module before it is trained.
         device: where it is trained, "cpu" or "cuda".
         precision: of convolutions and linear layers; as `training` says if None.
+        on_step: for time and memory limits.
         on_epoch: for progress.
 
     Raises:
@@ -105,6 +107,7 @@ def distil(
             more_parameters=loss.parameters(),
             device=device,
             precision=precision,
+            on_step=on_step,
             on_epoch=on_epoch,
         )
         return Distilled(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from archspace import write_atomic
 from service.config_file import anchored, apply_overrides, read_mapping, validate
 from service.errors import ConflictError, NotFoundError, UsageError
+from service.model_checks import check_model_fits
 from service.output import print_json, print_lines, print_table, talk
 
 if TYPE_CHECKING:
     from child_models import Dataset
-    from compress import Compressed, CompressionPlan, StoredModel
+    from compress import Compressed, CompressionPlan
 
 STEPS_FILE = "steps.json"
 
@@ -74,11 +75,11 @@ def carry_out_plan(
 
     dataset = _dataset(plan)
     stored = read_model(source, architecture)
-    check_fits(stored, dataset, source)
+    check_model_fits(stored, dataset, source)
     guide = read_model(teacher) if teacher is not None else None
     if guide is not None:
         assert teacher is not None
-        check_fits(guide, dataset, teacher)
+        check_model_fits(guide, dataset, teacher)
     device = Device.here(plan.device)
     folder = work_folder(to, work)
     progress = RunProgress(phase="preparing")
@@ -107,21 +108,6 @@ def carry_out_plan(
 
 
 _STATES = {"start": "…", "done": "done", "kept": "was done before"}
-
-
-def check_fits(stored: StoredModel, dataset: Dataset, source: Path) -> None:
-    """Refuse a model of other images, classes or normalisation than the data's. Raises UsageError."""
-    network, document = stored.model.network, stored.document
-    if (network.input_shape, network.num_classes) != (dataset.input_shape, dataset.num_classes):
-        raise UsageError(
-            f"{source} is for images of {tuple(network.input_shape)} and {network.num_classes} classes; "
-            f"{dataset.name} has {tuple(dataset.input_shape)} and {dataset.num_classes}"
-        )
-    if document.normalization not in (None, dataset.normalization):
-        raise UsageError(
-            f"{source} was trained on images normalised by {document.normalization}, {dataset.name} gives "
-            f"{dataset.normalization}: it is other data, or another split of it; use the data that it was trained on"
-        )
 
 
 def summary_json(compressed: Compressed, to: Path, folder: Path) -> dict[str, Any]:
