@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from compress import CompressionPlan
 from service.config_file import apply_overrides, read_mapping, validate
 from service.errors import UsageError
 from service.run_config import RunConfig
@@ -18,9 +19,10 @@ def load(path: Path, *overrides: str) -> RunConfig:
     return validate(RunConfig, apply_overrides(read_mapping(path), overrides), str(path))
 
 
-def test_all_seven_are_there() -> None:
+def test_all_eight_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
+        "digits-compress",
         "digits-quick",
         "digits",
         "image-folder",
@@ -34,6 +36,33 @@ def test_all_seven_are_there() -> None:
 def test_loads(path: Path) -> None:
     config = load(path)
     assert config.search.strategy.name == "ppo"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIGS / "compress").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_plans_load(path: Path) -> None:
+    plan = validate(CompressionPlan, read_mapping(path), str(path))
+    assert plan.data is not None
+    assert [step.step for step in plan.steps] == ["prune", "quantise"]
+
+
+def test_a_run_compresses_and_teaches_only_with_data_of_its_own() -> None:
+    config = load(CONFIGS / "digits-compress.yaml")
+    assert config.compression is not None
+    with pytest.raises(UsageError, match="data and device are the run's"):
+        load(CONFIGS / "digits-compress.yaml", "compression.data={kind: digits}")
+    table = CONFIGS / "nasbench201-table.yaml"
+    with pytest.raises(UsageError, match="a run over a table"):
+        load(table, "compression={steps: [{step: quantise}]}")
+    with pytest.raises(UsageError, match="a run over a table trains nothing"):
+        load(table, "teaching={teacher: somewhere}")
+    with pytest.raises(UsageError, match="leave resolution out of the rungs"):
+        load(
+            CONFIGS / "shapes-halving.yaml",
+            "teaching={teacher: somewhere}",
+            "search.halving.rungs.0.resolution=16",
+        )
 
 
 def test_resolved_config_loads_again() -> None:
