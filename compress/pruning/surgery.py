@@ -157,6 +157,6 @@ def removed_rows(
     """State-dict names of arrays whose rows belong to removed channels, and those rows; some may not be there."""
     for group, indices in zip(groups, kept, strict=True):
         gone = np.setdiff1d(np.arange(group.size), indices)
-        for layer in (*group.producers, *group.depthwise, *group.norms):
+        for layer in group.writers:
             for part in ("conv.weight", "conv.bias", "norm.weight", "norm.bias"):
                 yield f"layers.{layer}.{part}", gone

@@ -136,3 +136,40 @@ def test_channels_that_do_not_fit_are_refused(mixed: TrainedModel) -> None:
         remove_channels(mixed, groups, [[0, 0, 4, 8, 12], *whole[1:]])
     with pytest.raises(ValueError, match="for 4 groups, got 3"):
         remove_channels(mixed, groups, whole[1:])
+
+
+def test_as_many_groups_as_outputs_are_not_depthwise() -> None:
+    """8 outputs, one a group of two inputs: inputs go in pairs, so that every group keeps one; outputs stay."""
+    network = Network(
+        input_shape=Shape(3, 8, 8),
+        num_classes=4,
+        output="logits",
+        layers=(
+            layer("wide", "conv", "input", (3, 16), kernel=3, padding=1, norm=True),
+            layer("narrow", "conv", "wide", (16, 8), groups=8, norm=True, activation="relu"),
+            layer("pool", "global_avg_pool", "narrow", (8, 8)),
+            layer("logits", "linear", "pool", (8, 4)),
+        ),
+    )
+    (group,) = channel_groups(network)
+    assert (group.producers, group.consumers, group.blocks) == (("wide",), ("narrow",), 8)
+    model, kept = random_model(network), [[1, 2, 4, 7, 9, 10, 13, 14]]
+    small = remove_channels(model, [group], kept)
+    expected = outputs(model, masked(model, [group], kept))
+    np.testing.assert_allclose(outputs(small)[0], expected[0], atol=1e-6)
+
+
+def test_channels_added_to_the_image_stay() -> None:
+    network = Network(
+        input_shape=Shape(3, 8, 8),
+        num_classes=4,
+        output="logits",
+        layers=(
+            layer("inner", "conv", "input", (3, 6), kernel=3, padding=1, activation="relu"),
+            layer("back", "conv", "inner", (6, 3)),
+            layer("sum", "add", "input back", (3, 3)),
+            layer("pool", "global_avg_pool", "sum", (3, 3)),
+            layer("logits", "linear", "pool", (3, 4)),
+        ),
+    )
+    assert [group.producers for group in channel_groups(network)] == [("inner",)]
