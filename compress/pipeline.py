@@ -76,7 +76,7 @@ class Compressed:
                 was, now = (getattr(each, f"latency_ms_{batch}") for each in (before, after))
                 if now > _SLOWER * was:
                     found.append(
-                        f"step {number} ({step.name}) made calls with {batch[1:]} images slower on this device: {was:.4f} ms "
+                        f"step {number} ({step.name}) made calls with batch {batch[1:]} slower on this device: {was:.4f} ms "
                         f"before, {now:.4f} ms after"
                     )
             if after.size_bytes > before.size_bytes:
