@@ -50,8 +50,11 @@ class RunClock:
         return dict(self._ledger.get_record(RECORD) or {})
 
     def utilisation(self, workers: int) -> float | None:
-        """Share of the workers' time in the search that went into training; None before there is any."""
+        """Share of the workers' time in the search that went into training; None before there is any.
+
+        None, too, without workers: a process that goes on after the last training only replays, and starts none.
+        """
         seconds = self.seconds
-        if not seconds.get("search"):
+        if not seconds.get("search") or workers == 0:
             return None
         return seconds.get(BUSY, 0.0) / (workers * seconds["search"])
