@@ -2,7 +2,9 @@
 
 ValueError
 └── CompressionError       what was asked for cannot be done; the message says what to change
-    └── ModelNotReadable   no network with weights where one was expected
+    ├── ModelNotReadable   no network with weights where one was expected
+    ├── PairError, UncacheableTeacher (`distillation`)
+    └── QuantisationError (`quantisation/errors.py`)
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from child_models import ChildModule, Dataset, TrainingConfig, count_macs, count_params
+from child_models import ChildModule, Dataset, TrainingConfig, count_params
 from child_models.batches import Batch, TrainingBatches
 from child_models.fitting import Loss, Moment, OnEpoch, finite_weights
 from compress.distillation.combined_loss import DistilLoss
@@ -84,8 +84,6 @@ class JointlyCompressed:
 
     model: TrainedModel
     losses: tuple[float, ...]
-    num_params: int
-    num_macs: int
     penalty_before: float
     penalty_at_pruning: float | None
 
@@ -153,8 +151,6 @@ def compress_jointly(
     return JointlyCompressed(
         model=done,
         losses=tuned.fitted.losses,
-        num_params=count_params(done.network),
-        num_macs=count_macs(done.network),
         penalty_before=0.0 if channels is None else channels.first_penalty,
         penalty_at_pruning=None if channels is None else channels.last_penalty,
     )

@@ -93,6 +93,15 @@ class CompressionPlan(BaseModel):
     """What is done, in order."""
 
     @model_validator(mode="after")
+    def _measured_as_onnx(self) -> Self:
+        if self.device.runtime != "onnxruntime":
+            raise ValueError(
+                f"device.runtime: models are measured as the ONNX files that are exported; expected onnxruntime, got "
+                f"{self.device.runtime}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _quantised_once_and_last(self) -> Self:
         early = [
             number

@@ -154,7 +154,6 @@ def _joint(step: JointStep, model: TrainedModel, context: StepContext) -> Outcom
     )
     return done.model, {
         "losses": done.losses,
-        "num_params": done.num_params,
         "penalty_before": done.penalty_before,
         "penalty_at_pruning": done.penalty_at_pruning,
     }

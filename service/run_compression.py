@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING
 
-from archspace import write_atomic
+from service.compression_output import write_compression
 from service.errors import NetlatheError, UsageError
 from service.output import talk
 from service.progress import RunProgress
@@ -32,14 +31,14 @@ def compress_best(
     """
     if folder.compressed.is_dir() or not folder.best.is_dir():
         return
-    from compress import CompressionError, compress, export_compressed, read_model
+    from child_models import NonFiniteTraining
+    from compress import compress, read_model
     from deploy import verify_export
     from latency_models import Device
-    from service.commands.compress import STEPS_FILE, summary_json
-    from service.compression_report import write_compression_report
 
     assert problem.dataset is not None, "RunConfig refuses compression without data"
-    device = Device.here(problem.config.device)
+    # what is exported is an ONNX file, whatever the search measured with
+    device = Device.here(problem.config.device.model_copy(update={"runtime": "onnxruntime"}))
 
     def on_progress(what: str, share: float) -> None:
         progress.phase, progress.detail = f"compressing, {what}", f"{100 * share:.0f} %"
@@ -56,12 +55,13 @@ def compress_best(
             ),
             on_progress=on_progress,
         )
-    except CompressionError as error:
+    except ValueError as error:
         raise UsageError(f"compression: {error}") from error
-    write_compression_report(folder.compression, compressed, device.name, problem.dataset.name)
-    summary = summary_json(compressed, folder.compressed, folder.compression)
-    write_atomic(folder.compression / STEPS_FILE, json.dumps(summary, indent=2) + "\n")
-    export_compressed(compressed, problem.dataset, device.name, folder.compressed)
+    except NonFiniteTraining as error:
+        raise NetlatheError(f"compression: {error}; a lower learning_rate may help") from error
+    write_compression(
+        compressed, problem.dataset, device.name, folder.compressed, folder.compression
+    )
     report = verify_export(folder.compressed)
     if not report.ok:
         failed = ", ".join(check.name for check in report.failures)

@@ -307,7 +307,10 @@ def open_parts(
     """Everything `run_search` needs; closed at the end."""
     config = problem.config
     mirror = config.mirror.enabled
-    with Ledger(folder.ledger_url) as ledger, make_evaluator(problem, folder.teacher) as evaluator:
+    with (
+        Ledger(folder.ledger_url) as ledger,
+        make_evaluator(problem, folder.teacher.absolute()) as evaluator,
+    ):
         yield RunParts(
             name=config.name,
             run_dir=folder.path,

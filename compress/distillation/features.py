@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from archspace import INPUT, Network, Shape
 from compress.distillation.losses import smaller_of
+from compress.errors import CompressionError
 
 Maps = dict[str, Tensor]
 """Layer → its output (batch, channels, height, width), float32 (float64 stays)."""
 
 
-class PairError(ValueError):
+class PairError(CompressionError):
     """Layers that cannot be compared; the message says which, and what to do."""
 
 

@@ -36,6 +36,7 @@ from archspace import write_atomic
 from child_models import AugmentationConfig, Dataset
 from child_models.batches import Batch, ViewBatches
 from compress.distillation.teacher import Answers, LiveTeacher
+from compress.errors import CompressionError
 from compress.trained_model import TrainedModel
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ _ON_DISK = {"float16": np.float16, "float32": np.float32}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class UncacheableTeacher(ValueError):
+class UncacheableTeacher(CompressionError):
     """Answers that cannot be kept; the message says why and what to do."""
 
 

@@ -1,6 +1,6 @@
 """What can go wrong with a quantisation.
 
-ValueError
+CompressionError
 └── QuantisationError
     ├── NotFinite             NaN or infinity where numbers are wanted
     ├── NotExecutableInInt8   a quantisation that the INT8 run time cannot execute
@@ -9,8 +9,10 @@ ValueError
 
 from __future__ import annotations
 
+from compress.errors import CompressionError
 
-class QuantisationError(ValueError):
+
+class QuantisationError(CompressionError):
     """Base of this package's errors."""
 
 

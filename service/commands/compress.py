@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from archspace import write_atomic
+from service.compression_output import summary_json, write_compression
 from service.config_file import anchored, apply_overrides, read_mapping, validate
-from service.errors import ConflictError, NotFoundError, UsageError
+from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.model_checks import check_model_fits
 from service.output import print_json, print_lines, print_table, talk
 
 if TYPE_CHECKING:
     from child_models import Dataset
     from compress import Compressed, CompressionPlan
-
-STEPS_FILE = "steps.json"
 
 
 def run_compress(
@@ -38,15 +35,20 @@ def run_compress(
     data = apply_overrides(read_mapping(plan_file), overrides)
     data = anchored(data, plan_file.parent)
 
-    from compress import CompressionError, CompressionPlan
+    from child_models import NonFiniteTraining
+    from compress import CompressionPlan
 
     plan = validate(CompressionPlan, data, str(plan_file))
     try:
         compressed = carry_out_plan(
             source, plan, to=to, work=work, teacher=teacher, architecture=architecture
         )
-    except CompressionError as error:
+    except ValueError as error:  # of the package: what does not fit, and what to change
         raise UsageError(str(error)) from error
+    except NonFiniteTraining as error:
+        raise NetlatheError(
+            f"{error}; a lower training.learning_rate may help. Finished steps are kept in {work_folder(to, work)}"
+        ) from error
     if as_json:
         print_json(summary_json(compressed, to, work_folder(to, work)))
         return
@@ -68,9 +70,8 @@ def carry_out_plan(
     architecture: Path | None,
 ) -> Compressed:
     """Read, compress, export, report."""
-    from compress import compress, export_compressed, read_model
+    from compress import compress, read_model
     from latency_models import Device
-    from service.compression_report import write_compression_report
     from service.progress import ProgressDisplay, RunProgress
 
     dataset = _dataset(plan)
@@ -100,26 +101,11 @@ def carry_out_plan(
             ),
             on_progress=on_progress,
         )
-    export_compressed(compressed, dataset, device.name, to)
-    write_compression_report(folder, compressed, device.name, dataset.name)
-    text = json.dumps(summary_json(compressed, to, folder), indent=2)
-    write_atomic(folder / STEPS_FILE, text + "\n")
+    write_compression(compressed, dataset, device.name, to, folder)
     return compressed
 
 
 _STATES = {"start": "…", "done": "done", "kept": "was done before"}
-
-
-def summary_json(compressed: Compressed, to: Path, folder: Path) -> dict[str, Any]:
-    """What `--json` prints and ``steps.json`` holds."""
-    return {
-        "steps": [step.to_json() for step in compressed.steps],
-        "test_accuracy_before": compressed.test_before,
-        "test_accuracy_after": compressed.test_after,
-        "notes": list(compressed.notes),
-        "directory": str(to),
-        "report": str(folder / "report.html"),
-    }
 
 
 def show(compressed: Compressed, to: Path, folder: Path) -> None:
