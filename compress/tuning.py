@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from child_models import ChildModule, Dataset, TrainingConfig
+from child_models import ChildModule, Dataset, ExitChoice, TrainingConfig
 from child_models.batches import TrainingBatches
 from child_models.fitting import Fitted, Loss, OnEpoch, OnStep, finite_weights, fit
 from child_models.precision import Precision, chosen_precision
@@ -18,9 +18,10 @@ from compress.trained_model import TrainedModel
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The model with its new weights and thresholds, and what the loop did."""
+    """The model with its new weights and thresholds, how the thresholds do on validation data, and what the loop did."""
 
     model: TrainedModel
+    exit_choice: ExitChoice
     fitted: Fitted
 
 
@@ -87,4 +88,4 @@ def tune(
         on_epoch=on_epoch,
     )
     tuned = TrainedModel.of(model.network, finite_weights(module))
-    return Tuned(tuned.with_exits_chosen(dataset, config.max_exit_drop)[0], fitted)
+    return Tuned(*tuned.with_exits_chosen(dataset, config.max_exit_drop), fitted)

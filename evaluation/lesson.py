@@ -72,10 +72,9 @@ def train_with(
         on_step=on_step,
     )
     seconds = time.perf_counter() - started
-    choice = taught.model.with_exits_chosen(dataset, training.max_exit_drop)[1]
     return TrainedNetwork(
         weights=dict(taught.model.weights),
-        exit_choice=choice,
+        exit_choice=taught.exit_choice,
         epochs_run=epochs,
         train_seconds=seconds,
         losses=taught.losses,

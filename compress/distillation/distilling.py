@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archspace import Network
-from child_models import ChildModule, Dataset, TrainingConfig
+from child_models import ChildModule, Dataset, ExitChoice, TrainingConfig
 from child_models.fitting import OnEpoch, OnStep, finite_weights
 from child_models.precision import Precision
 from child_models.training import check_training, fresh_module
@@ -27,12 +27,14 @@ class Distilled:
 
     Attributes:
         model: weights and newly chosen thresholds; nothing of the teacher or the adapters is in it.
+        exit_choice: how its exits do on validation data.
         losses: mean weighted loss of each epoch.
         epochs: each epoch's terms: size, weight and gradient norm (`TermLog` says of what).
         skipped: steps left out since the loss or its gradient was not finite.
     """
 
     model: TrainedModel
+    exit_choice: ExitChoice
     losses: tuple[float, ...]
     epochs: tuple[EpochLog, ...]
     skipped: int
@@ -112,6 +114,7 @@ def distil(
         )
         return Distilled(
             model=tuned.model,
+            exit_choice=tuned.exit_choice,
             losses=tuned.fitted.losses,
             epochs=loss.logs(),
             skipped=tuned.fitted.skipped,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from archspace import ArchitectureDocument
-from child_models import Dataset, DigitsConfig, TrainingConfig, count_params, load_data, train_child
+from child_models import Dataset, count_params
 from compress import (
     Compressed,
     CompressionPlan,
@@ -29,7 +27,6 @@ from compress.step_store import StepStore, model_key
 from compress.stored_models import write_model
 from deploy import verify_export
 from latency_models import Device
-from tests.compress.pruning.pruning_networks import mixed_network
 
 PLAN = {
     "training": {"learning_rate": 0.003},
@@ -46,31 +43,16 @@ PLAN = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def data() -> Dataset:
-    return load_data(DigitsConfig())
-
-
-@pytest.fixture(scope="module")
-def stored(data: Dataset) -> StoredModel:
-    found = train_child(mixed_network(), data, TrainingConfig(), epochs=4, seed=0)
-    network = mixed_network().with_thresholds(found.exit_choice.thresholds)
+def stored(data: Dataset, trained: TrainedModel) -> StoredModel:
     document = ArchitectureDocument(
-        digest=network.digest,
+        digest=trained.network.digest,
         label="by hand",
-        network=network,
+        network=trained.network,
         class_names=data.class_names,
         normalization=data.normalization,
     )
-    return StoredModel(model=TrainedModel.of(network, found.weights), document=document)
+    return StoredModel(model=trained, document=document)
 
 
 @pytest.fixture(scope="module")

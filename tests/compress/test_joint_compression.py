@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,11 +12,8 @@ from torch import nn
 from child_models import (
     ChildModule,
     Dataset,
-    DigitsConfig,
     TrainingConfig,
     count_params,
-    load_data,
-    train_child,
 )
 from compress import CompressionError, TrainedModel
 from compress.deployed import deployed_file
@@ -28,30 +24,8 @@ from compress.pruning.groups import ChannelGroup, channel_groups
 from compress.pruning.surgery import masked, remove_channels
 from compress.quantisation.config import QuantiseConfig
 from compress.quantisation.quantise import quantise
-from tests.compress.pruning.pruning_networks import mixed_network
 
 GENTLE = TrainingConfig(learning_rate=0.01)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    return load_data(DigitsConfig())
-
-
-@pytest.fixture(scope="module")
-def model(data: Dataset) -> TrainedModel:
-    found = train_child(mixed_network(), data, TrainingConfig(), epochs=8, seed=0)
-    return TrainedModel.of(
-        mixed_network().with_thresholds(found.exit_choice.thresholds), found.weights
-    )
 
 
 def test_group_lasso_is_its_formula() -> None:
@@ -63,35 +37,35 @@ def test_group_lasso_is_its_formula() -> None:
     assert float(group_lasso(parameters, [group]).detach()) == pytest.approx(2**0.5 * (5 + 2))
 
 
-def test_all_at_once_is_small_rounded_and_right(model: TrainedModel, data: Dataset) -> None:
+def test_all_at_once_is_small_rounded_and_right(trained: TrainedModel, data: Dataset) -> None:
     config = JointConfig(
         epochs=6, keep_params=0.6, multiple=1, quantisation=QuantiseConfig(mode="qat")
     )
 
     def teach(module: ChildModule) -> object:
         return distil_loss(
-            module, model.network, model, data, DistilConfig(), GENTLE, epochs=6, seed=0
+            module, trained.network, trained, data, DistilConfig(), GENTLE, epochs=6, seed=0
         )
 
-    done = compress_jointly(model, data, config, GENTLE, seed=0, teach=teach)  # type: ignore[arg-type]
-    assert count_params(done.model.network) <= 0.6 * count_params(model.network)
+    done = compress_jointly(trained, data, config, GENTLE, seed=0, teach=teach)  # type: ignore[arg-type]
+    assert count_params(done.model.network) <= 0.6 * count_params(trained.network)
     assert deployed_file(done.model).runs == "int8"
     assert done.penalty_at_pruning is not None
     assert done.penalty_at_pruning < done.penalty_before
-    before = model.accuracy(data.validation, data)
+    before = trained.accuracy(data.validation, data)
     assert done.model.accuracy(data.validation, data) > before - 0.06
-    again = compress_jointly(model, data, config, GENTLE, seed=0, teach=teach)  # type: ignore[arg-type]
+    again = compress_jointly(trained, data, config, GENTLE, seed=0, teach=teach)  # type: ignore[arg-type]
     for name, array in done.model.weights.items():
         np.testing.assert_array_equal(array, again.model.weights[name])
 
 
-def test_taking_masked_channels_out_changes_nothing(model: TrainedModel, data: Dataset) -> None:
+def test_taking_masked_channels_out_changes_nothing(trained: TrainedModel, data: Dataset) -> None:
     """Of a rounded network, too: its grids go with the channels."""
-    groups = channel_groups(model.network)
+    groups = channel_groups(trained.network)
     kept = [
         [i for i in range(g.size) if i % g.block_length < (g.block_length + 1) // 2] for g in groups
     ]
-    zeroed = TrainedModel.of(model.network, masked(model, groups, kept))
+    zeroed = TrainedModel.of(trained.network, masked(trained, groups, kept))
     rounded = quantise(zeroed, data, QuantiseConfig(), GENTLE, seed=0).model
     small = remove_channels(rounded, groups, kept)
     assert small.quantisation is not None
@@ -101,17 +75,19 @@ def test_taking_masked_channels_out_changes_nothing(model: TrainedModel, data: D
         np.testing.assert_allclose(left, big, atol=1e-4)
 
 
-def test_without_pruning_or_bits_it_is_plain_training(model: TrainedModel, data: Dataset) -> None:
-    done = compress_jointly(model, data, JointConfig(epochs=2, keep_params=None), GENTLE, seed=0)
+def test_without_pruning_or_bits_it_is_plain_training(trained: TrainedModel, data: Dataset) -> None:
+    done = compress_jointly(trained, data, JointConfig(epochs=2, keep_params=None), GENTLE, seed=0)
     assert done.penalty_at_pruning is None
-    assert count_params(done.model.network) == count_params(model.network)
+    assert count_params(done.model.network) == count_params(trained.network)
 
 
-def test_what_cannot_be_reached_is_said_before_training(model: TrainedModel, data: Dataset) -> None:
+def test_what_cannot_be_reached_is_said_before_training(
+    trained: TrainedModel, data: Dataset
+) -> None:
     fail = functools.partial(pytest.fail, "trained")
     with pytest.raises(CompressionError, match="cannot be reached"):
         compress_jointly(
-            model,
+            trained,
             data,
             JointConfig(epochs=2, keep_params=0.01),
             GENTLE,
