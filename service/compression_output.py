@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archspace import write_atomic
-from service.compression_report import REPORT_FILE, write_compression_report
 
 if TYPE_CHECKING:
     from child_models import Dataset
@@ -24,7 +23,9 @@ def write_compression(
     Args:
         device: name of the device that was measured on.
     """
+    # late: usage errors are told before torch is loaded
     from compress import export_compressed
+    from service.compression_report import write_compression_report
 
     write_compression_report(folder, compressed, device, dataset.name)
     text = json.dumps(summary_json(compressed, to, folder), indent=2)
@@ -40,5 +41,5 @@ def summary_json(compressed: Compressed, to: Path, folder: Path) -> dict[str, An
         "test_accuracy_after": compressed.test_after,
         "notes": list(compressed.notes),
         "directory": str(to),
-        "report": str(folder / REPORT_FILE),
+        "report": str(folder / "report.html"),
     }
