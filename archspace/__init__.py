@@ -9,6 +9,8 @@ from archspace.nasbench201_cell import EDGES as CELL_EDGES
 from archspace.nasbench201_config import NasBench201SpaceConfig
 from archspace.network import (
     INPUT,
+    INT8_BITS,
+    WEIGHTED,
     Block,
     Exit,
     Layer,
@@ -36,6 +38,8 @@ __all__ = [
     "CELL_EDGES",
     "CELL_OPS",
     "INPUT",
+    "INT8_BITS",
+    "WEIGHTED",
     "Architecture",
     "ArchitectureDocument",
     "Block",

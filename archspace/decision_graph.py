@@ -55,7 +55,7 @@ class DecisionGraph:
     Args:
         names: the decisions' names, for messages.
         start: state before the first decision.
-        opening: block that every network starts with.
+        opening: block that every network starts with; None where the first decision gives it.
         expand: the steps out of a state.
         ending: the block that a complete walk ends with, if any.
     """
@@ -65,7 +65,7 @@ class DecisionGraph:
         names: Sequence[str],
         *,
         start: Hashable,
-        opening: Block,
+        opening: Block | None,
         expand: Expand,
         ending: Callable[[Hashable], Block | None],
     ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -17,6 +17,12 @@ LayerOp = Literal[
     "conv", "batch_norm", "relu", "avg_pool", "add", "zeros", "global_avg_pool", "linear"
 ]
 Activation = Literal["none", "relu"]
+
+WEIGHTED: tuple[LayerOp, ...] = ("conv", "linear")
+"""Layers with a kernel or a matrix."""
+
+INT8_BITS = 8
+"""Weights of at most so many bits can be executed by 8-bit kernels."""
 
 INPUT = "input"
 """Name by which a layer refers to the image itself."""
@@ -103,6 +109,15 @@ class Block:
             rows.append(row)
         return json.dumps([list(self.input_shape), rows], separators=(",", ":"))
 
+    @property
+    def is_int8(self) -> bool:
+        """See `fits_int8`."""
+        return fits_int8(self.layers)
+
+    def with_bits(self, bits: int) -> Block:
+        """The same block whose convolutions and linear layers have weights of `bits`."""
+        return replace(self, layers=layers_with_bits(self.layers, bits))
+
     def as_network(self) -> Network:
         """The block alone, as a network whose output is the block's last layer."""
         own = {layer.name for layer in self.layers}
@@ -178,6 +193,15 @@ class Network:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def is_int8(self) -> bool:
+        """See `fits_int8`."""
+        return fits_int8(self.layers)
+
+    def with_bits(self, bits: int) -> Network:
+        """The same network whose convolutions and linear layers all have weights of `bits`."""
+        return replace(self, layers=layers_with_bits(self.layers, bits))
+
     def with_thresholds(self, thresholds: tuple[float, ...]) -> Network:
         """The same network with its exits' thresholds set; one number an exit, in order."""
         if len(thresholds) != len(self.exits):
@@ -192,6 +216,17 @@ class Network:
     def heads(self) -> tuple[str, ...]:
         """Names of the layers that give logits: the exits' in order, then the final one."""
         return (*(exit_.layer for exit_ in self.exits), self.output)
+
+
+def fits_int8(layers: Sequence[Layer]) -> bool:
+    """Whether all weights have 8 bits or fewer, so that an INT8 run time can execute the layers; False without weights."""
+    bits = [layer.bits for layer in layers if layer.op in WEIGHTED]
+    return bool(bits) and max(bits) <= INT8_BITS
+
+
+def layers_with_bits(layers: Sequence[Layer], bits: int) -> tuple[Layer, ...]:
+    """`layers` with weights of `bits`."""
+    return tuple(replace(n, bits=bits) if n.op in WEIGHTED else n for n in layers)
 
 
 def _output_shape(layer: Layer, shapes: Mapping[str, Shape]) -> Shape:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from archspace.network import INT8_BITS
 from archspace.operations import parse_operation
 
 DEFAULT_OPERATIONS = ("dwconv_k3", "dwconv_k5", "group_conv_k3", "identity", "zero")
@@ -55,6 +56,10 @@ class StagedSpaceConfig(BaseModel):
     """Whether each layer decides about a skip connection."""
     early_exits: bool = True
     """Whether there may be an early exit after each stage but the last."""
+    bits: tuple[Literal[32] | Annotated[int, Field(ge=2, le=8)], ...] = Field(
+        default=(32,), min_length=1
+    )
+    """Bits that the weights of a layer may have. 32 is float32; networks with 8 or fewer run in INT8, as a whole."""
     channel_multiple: int = Field(default=8, ge=1, le=256)
     """Channels after the keep ratio are rounded to a multiple of this, and never below it."""
     group_width: int = Field(default=8, ge=1, le=256)
@@ -76,6 +81,12 @@ class StagedSpaceConfig(BaseModel):
             raise ValueError(f"keep_ratios must grow, got {list(ratios)}: sort them")
         return ratios
 
+    @field_validator("bits")
+    @classmethod
+    def _bits_differ(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
+        _unique("bits", bits)
+        return bits
+
     @model_validator(mode="after")
     def _some_operation_fits_everywhere(self) -> StagedSpaceConfig:
         useless = {"identity"} if self.skip_connections else {"identity", "zero"}
@@ -86,6 +97,11 @@ class StagedSpaceConfig(BaseModel):
                 "add a convolution, for example 'dwconv_k3'"
             )
         return self
+
+    @property
+    def integer_bits(self) -> tuple[int, ...]:
+        """Those of `bits` that run in INT8."""
+        return tuple(bits for bits in self.bits if bits <= INT8_BITS)
 
     def physical_channels(self, stage: StageConfig) -> tuple[int, ...]:
         """Channels that a layer of `stage` gives, one number a keep ratio."""

@@ -65,10 +65,11 @@ def make_pair(network: Network, batch: int | None) -> Pair:
     import torch
 
     from child_models import build_onnx
+    from child_models.int8_onnx import quantised_nodes
     from child_models.onnx_graph import random_weights
     from compress.quantisation.calibration import MapObserver
     from compress.quantisation.module import fake_quantised_module
-    from compress.quantisation.onnx_int8 import int8_onnx, quantised_nodes
+    from compress.quantisation.onnx_int8 import int8_onnx
     from compress.quantisation.plan import BitPlan
     from compress.quantisation.post_training import (
         WeightCalibration,

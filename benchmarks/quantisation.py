@@ -206,7 +206,8 @@ def unquantised(model: TrainedModel, dataset: Dataset) -> Quantised:
 
     size = network_size_bytes(model.network, {})
     accuracy = model.accuracy(dataset.validation, dataset)
-    return Quantised(model, (), size, size, accuracy, accuracy, "float32")
+    choice = model.with_exits_chosen(dataset, max_drop=0.0)[1]
+    return Quantised(model, choice, (), size, size, accuracy, accuracy, "float32")
 
 
 def read_records(path: Path) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from child_models.augmentation import AugmentationConfig
-    from child_models.counts import LayerCount, count_macs, count_params, layer_counts
+    from child_models.counts import LayerCount, count_bytes, count_macs, count_params, layer_counts
     from child_models.datasets import (
         CifarConfig,
         DataConfig,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         normalised_entropy,
     )
     from child_models.fitting import NonFiniteTraining
+    from child_models.int8_maps import quantised_maps
+    from child_models.int8_onnx import Int8Scales, build_for_measuring, build_int8_onnx
     from child_models.layer_rules import UnbuildableNetwork, WeightMismatch, weight_shapes
     from child_models.module import ChildModule, build_module
     from child_models.onnx_graph import build_onnx, onnx_output_names
@@ -42,6 +44,7 @@ _NAMES_BY_FILE = {
     "augmentation": ("AugmentationConfig",),
     "counts": (
         "LayerCount",
+        "count_bytes",
         "count_macs",
         "count_params",
         "layer_counts",
@@ -70,6 +73,12 @@ _NAMES_BY_FILE = {
         "apply_exits",
         "choose_thresholds",
         "normalised_entropy",
+    ),
+    "int8_maps": ("quantised_maps",),
+    "int8_onnx": (
+        "Int8Scales",
+        "build_for_measuring",
+        "build_int8_onnx",
     ),
     "layer_rules": (
         "UnbuildableNetwork",
@@ -105,6 +114,7 @@ __all__ = [
     "ExitChoice",
     "ExitPredictions",
     "ImageFolderConfig",
+    "Int8Scales",
     "LayerCount",
     "NonFiniteTraining",
     "NpzConfig",
@@ -116,9 +126,12 @@ __all__ = [
     "WeightMismatch",
     "apply_exits",
     "at_resolution",
+    "build_for_measuring",
+    "build_int8_onnx",
     "build_module",
     "build_onnx",
     "choose_thresholds",
+    "count_bytes",
     "count_macs",
     "count_params",
     "evaluate_network",
@@ -127,6 +140,7 @@ __all__ = [
     "load_data",
     "normalised_entropy",
     "onnx_output_names",
+    "quantised_maps",
     "reduced_dataset",
     "smaller_shape",
     "train_child",

@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from archspace import Layer, Network, Shape
+from archspace import INT8_BITS, WEIGHTED, Layer, Network, Shape
 from child_models.layer_rules import parameter_shapes
 
 BYTES_PER_NUMBER = 4
-"""Everything is float32 until other bit widths are executed."""
+"""Of float32. In INT8, maps and weights take 1, the numbers beside the weights (biases, scales) 4."""
 
 
 class LayerCount(NamedTuple):
@@ -28,7 +28,8 @@ class LayerCount(NamedTuple):
 
     `input_bytes` sums over all inputs (a sum of two maps reads both); `output_bytes` is the map it writes;
     `weight_bytes` is 4 · `params` (BatchNorm's running statistics are folded into its scale and shift when
-    a network runs, so they are not read on their own).
+    a network runs, so they are not read on their own). Where all weights of the network have 8 bits or fewer, all three are
+    those of INT8 execution, which holds 2-bit weights in a byte each, too.
     """
 
     name: str
@@ -42,17 +43,19 @@ class LayerCount(NamedTuple):
 def layer_counts(network: Network) -> tuple[LayerCount, ...]:
     """One entry a layer, in order. Raises ValueError where layers do not fit together."""
     shapes = network.shapes
+    int8 = network.is_int8
+    per_number = 1 if int8 else BYTES_PER_NUMBER
     counts = []
     for layer in network.layers:
-        params = sum(math.prod(shape) for shape in parameter_shapes(layer).values())
+        params, weights = _numbers(layer)
         counts.append(
             LayerCount(
                 name=layer.name,
                 params=params,
                 macs=_macs(layer, shapes[layer.name]),
-                input_bytes=sum(_map_bytes(shapes[source]) for source in layer.inputs),
-                output_bytes=_map_bytes(shapes[layer.name]),
-                weight_bytes=BYTES_PER_NUMBER * params,
+                input_bytes=per_number * sum(math.prod(shapes[s]) for s in layer.inputs),
+                output_bytes=per_number * math.prod(shapes[layer.name]),
+                weight_bytes=per_number * weights + BYTES_PER_NUMBER * (params - weights),
             )
         )
     return tuple(counts)
@@ -68,13 +71,29 @@ def count_macs(network: Network) -> int:
     return sum(count.macs for count in layer_counts(network))
 
 
+def count_bytes(network: Network) -> int:
+    """Bytes of the weights as they are stored: 4 a parameter; where a layer has fewer bits, ⌈bits · weights / 8⌉ and 8 an
+    output channel, for its bias and scale (BatchNorm is folded into both)."""
+    return sum(_stored_bytes(layer) for layer in network.layers)
+
+
+def _stored_bytes(layer: Layer) -> int:
+    params, weights = _numbers(layer)
+    if layer.bits > INT8_BITS:
+        return BYTES_PER_NUMBER * params
+    return math.ceil(layer.bits * weights / 8) + 2 * BYTES_PER_NUMBER * layer.out_channels
+
+
+def _numbers(layer: Layer) -> tuple[int, int]:
+    """(learnable parameters, those of them in the kernel or matrix)."""
+    shapes = parameter_shapes(layer)
+    weights = math.prod(shapes[f"{layer.op}.weight"]) if layer.op in WEIGHTED else 0
+    return sum(math.prod(shape) for shape in shapes.values()), weights
+
+
 def _macs(layer: Layer, output: Shape) -> int:
     if layer.op == "linear":
         return layer.in_channels * layer.out_channels
     if layer.op != "conv":
         return 0
     return math.prod(output) * (layer.in_channels // layer.groups) * layer.kernel**2
-
-
-def _map_bytes(shape: Shape) -> int:
-    return BYTES_PER_NUMBER * math.prod(shape)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from compress.pruning.config import PruneConfig
     from compress.pruning.prune import Pruned, prune
     from compress.quantisation.bit_wall import lower_bits, size_cost
-    from compress.quantisation.config import QuantiseConfig
+    from compress.quantisation.child import quantise_child
+    from compress.quantisation.config import ChildQuantiseConfig, QuantiseConfig
     from compress.quantisation.errors import (
         BudgetUnreachable,
         NotExecutableInInt8,
@@ -101,7 +102,11 @@ _NAMES_BY_FILE = {
         "lower_bits",
         "size_cost",
     ),
-    "quantisation.config": ("QuantiseConfig",),
+    "quantisation.child": ("quantise_child",),
+    "quantisation.config": (
+        "ChildQuantiseConfig",
+        "QuantiseConfig",
+    ),
     "quantisation.errors": (
         "BudgetUnreachable",
         "NotExecutableInInt8",
@@ -141,6 +146,7 @@ __all__ = [
     "AlphaMix",
     "BitPlan",
     "BudgetUnreachable",
+    "ChildQuantiseConfig",
     "Compressed",
     "CompressionError",
     "CompressionPlan",
@@ -182,6 +188,7 @@ __all__ = [
     "network_size_bytes",
     "prune",
     "quantise",
+    "quantise_child",
     "quantised_files",
     "read_model",
     "sensitivity_table",

@@ -29,7 +29,7 @@ class Figures:
         latency_ms_b1, latency_ms_b16: of one call with 1 and 16 images, no exit taken, measured in one process beside
             the other models of the pipeline; ± one standard deviation of a round in `latency_std_ms_b1`, `…_b16`.
         energy_mj: of one call with one image, no exit taken; ± `energy_std_mj`.
-        energy_source: "measured" by a counter, or "estimated" from what is computed (the estimate knows nothing of bits).
+        energy_source: "measured" by a counter, or "estimated" from what is computed, in float32 or in INT8.
         runs: "fp32" or "int8": what is executed.
     """
 
@@ -74,8 +74,12 @@ def energies_mj(files: Sequence[DeployedFile], device: Device) -> list[Cost]:
     reader = find_energy_reader(device.accelerator)
     if reader is not None:
         return measure_energies(networks, replace(device, batch_size=1), reader, load=load)
-    values = [estimate_mj(network) for network in networks]
+    values = [estimate_mj(_executed(file)) for file in files]
     return [Cost(value, ESTIMATE_RELATIVE_STD * value, "estimated") for value in values]
+
+
+def _executed(file: DeployedFile) -> Network:
+    return file.network if file.runs == "int8" else file.network.with_bits(32)
 
 
 def _loading(files: Sequence[DeployedFile]) -> tuple[list[Network], Loader]:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Block, BlockCost, SearchSpace
-from child_models import count_macs, count_params
+from child_models import count_bytes, count_macs, count_params
 from evaluation import LimitsConfig
 from latency_models import CostModel
 
-BYTES_PER_PARAM = 4
 FEATURE_NAMES = ("latency_ms", "energy_mj", "num_params", "macs")
 FEATURE_RANGE = (0.0, 10.0)
 OWN_LIMITS = ("latency_ms", "energy_mj")
@@ -44,8 +43,9 @@ class CostBounds:
     |---|---|---|
     | latency_ms | the cost model's, plus its overhead a call | the cost model's `latency_margin` |
     | energy_mj | the cost model's | 0: energy has no stated margin; the full model checks |
-    | num_params | exact count; `size_bytes` counts 4 bytes a parameter | 0 |
+    | num_params | exact count | 0 |
     | macs | exact count | 0 |
+    | size_bytes | exact count (`count_bytes`); only where it has a limit | 0 |
 
     Without a cost model (tables of measured results) there are no bounds and no masks: limits are then
     checked by the ledger alone.
@@ -82,10 +82,16 @@ class CostBounds:
                 margin=cost_model.latency_margin,
             ),
             self._term("energy_mj", cost_model.block_energy_mj, limits.energy_mj),
-            self._term("num_params", block_params, _params_limit(limits)),
+            self._term("num_params", block_params, limits.num_params),
             self._term("macs", block_macs, limits.macs),
+            *self._size_term(),
         )
         self.binding = tuple(term for term in self.terms if math.isfinite(term.limit))
+
+    def _size_term(self) -> tuple[CostTerm, ...]:
+        """No feature of its own: what a policy sees does not depend on which limits there are."""
+        limit = self.limits.size_bytes
+        return (self._term("size_bytes", block_bytes, limit),) if limit is not None else ()
 
     def _term(
         self,
@@ -143,7 +149,7 @@ class CostBounds:
         Clipped to `FEATURE_RANGE`; 0 where unknown. `own_limits` as for `excess_of_many`.
         """
         values = np.zeros((len(prefixes), len(FEATURE_NAMES)), dtype=np.float32)
-        for i, term in enumerate(self.terms):
+        for i, term in enumerate(self.terms[: len(FEATURE_NAMES)]):
             scale = np.full(len(prefixes), term.scale)
             if own_limits is not None and term.name in OWN_LIMITS:
                 scale = np.minimum(scale, own_limits[:, OWN_LIMITS.index(term.name)])
@@ -161,8 +167,6 @@ def block_macs(block: Block) -> float:
     return float(count_macs(block.as_network()))
 
 
-def _params_limit(limits: LimitsConfig) -> float | None:
-    given = [limits.num_params]
-    if limits.size_bytes is not None:
-        given.append(limits.size_bytes / BYTES_PER_PARAM)
-    return min((limit for limit in given if limit is not None), default=None)
+def block_bytes(block: Block) -> float:
+    """Bytes of a block's weights as they are stored."""
+    return float(count_bytes(block.as_network()))

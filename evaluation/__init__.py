@@ -34,6 +34,7 @@ from evaluation.objective_config import (
 )
 from evaluation.objectives import Objective, ObjectiveBounds, make_objective
 from evaluation.ray_evaluator import RayEvaluator
+from evaluation.recipe import Recipe
 from evaluation.results import (
     ChildResult,
     ChildTask,
@@ -78,6 +79,7 @@ __all__ = [
     "ObjectiveBounds",
     "ObjectiveConfig",
     "RayEvaluator",
+    "Recipe",
     "ReplayDivergence",
     "SessionRecord",
     "SpaceExhausted",

@@ -16,11 +16,11 @@ import psutil
 
 from archspace import Network
 from evaluation.evaluator import TrainedChild
-from evaluation.lesson import Lesson, train_with
+from evaluation.recipe import PLAIN, Recipe, Trained, train_by
 from evaluation.results import ChildResult, ChildTask, FailureReason
 
 if TYPE_CHECKING:
-    from child_models import Dataset, TrainedNetwork, TrainingConfig
+    from child_models import Dataset, TrainingConfig
 
 _log = logging.getLogger(__name__)
 
@@ -47,15 +47,13 @@ class ChildLimits:
     memory_mb: float | None = None
 
 
-def result_key(dataset: Dataset, config: TrainingConfig, lesson: Lesson | None = None) -> str:
-    """16 hex digits over the data, the training settings, the lesson if there is one, and `RESULT_VERSION`.
+def result_key(dataset: Dataset, config: TrainingConfig, recipe: Recipe = PLAIN) -> str:
+    """16 hex digits over the data, the training settings, the recipe, and `RESULT_VERSION`.
 
     The settings' own seed is left out: it reaches a child through the task's seed.
     """
     settings = config.model_dump_json(exclude={"seed"})
-    text = f"{RESULT_VERSION}/{dataset.digest}/{settings}"
-    if lesson is not None:
-        text += f"/{lesson.key}"
+    text = f"{RESULT_VERSION}/{dataset.digest}/{settings}{recipe.key}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -65,16 +63,16 @@ def run_child(
     config: TrainingConfig,
     limits: ChildLimits,
     worker: str,
-    lesson: Lesson | None = None,
+    recipe: Recipe = PLAIN,
 ) -> ChildResult:
-    """Train the child, by `lesson` if there is one, and measure its validation accuracy.
+    """Train the child by `recipe` and measure its validation accuracy.
 
     Never raises for what the child does.
     """
     started = time.monotonic()
     try:
         with one_thread():
-            trained = _train(task, dataset, config, limits, lesson)
+            trained = _train(task, dataset, config, limits, recipe)
     except Exception as error:  # whatever a child does must not end the search
         return _failed(task, error, started, worker)
     finally:
@@ -88,16 +86,16 @@ def run_final(
     config: TrainingConfig,
     limits: ChildLimits,
     worker: str,
-    lesson: Lesson | None = None,
+    recipe: Recipe = PLAIN,
 ) -> TrainedChild | ChildResult:
     """Train the child at its fidelity, then test it, once. One that fails is a result with the reason."""
-    from child_models import apply_exits, evaluate_network
+    from child_models import apply_exits
 
     started = time.monotonic()
     try:
         with one_thread():
-            trained = _train(task, dataset, config, limits, lesson)
-            logits = evaluate_network(_network(task), trained.weights, dataset.test, dataset)
+            trained = _train(task, dataset, config, limits, recipe)
+            logits = trained.logits(dataset.test, dataset)
     except Exception as error:
         return _failed(task, error, started, worker)
     finally:
@@ -110,6 +108,7 @@ def run_final(
         test_accuracy_no_exit=float((logits[-1].argmax(axis=1) == labels).mean()),
         test_size=len(labels),
         weights=trained.weights,
+        quantisation=trained.quantisation.to_json() if trained.quantisation else None,
     )
 
 
@@ -118,9 +117,9 @@ def _train(
     dataset: Dataset,
     config: TrainingConfig,
     limits: ChildLimits,
-    lesson: Lesson | None,
-) -> TrainedNetwork:
-    from child_models import at_resolution, reduced_dataset, train_child
+    recipe: Recipe,
+) -> Trained:
+    from child_models import at_resolution, reduced_dataset
 
     fidelity, network = task.fidelity, _network(task)
     if fidelity.reductions:
@@ -129,17 +128,8 @@ def _train(
             dataset, fidelity.data_fraction, fidelity.resolution, seed=config.seed
         )
         network = at_resolution(network, dataset.input_shape)
-    if lesson is not None:
-        return train_with(
-            lesson,
-            network,
-            dataset,
-            config,
-            epochs=fidelity.epochs,
-            seed=task.seed,
-            on_step=_Watch(limits),
-        )
-    return train_child(
+    return train_by(
+        recipe,
         network,
         dataset,
         config,
@@ -149,7 +139,7 @@ def _train(
     )
 
 
-def _result(task: ChildTask, trained: TrainedNetwork, started: float, worker: str) -> ChildResult:
+def _result(task: ChildTask, trained: Trained, started: float, worker: str) -> ChildResult:
     choice = trained.exit_choice
     return ChildResult(
         digest=task.architecture.digest,

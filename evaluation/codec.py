@@ -41,6 +41,7 @@ def costs_from_json(text: str) -> NetworkCosts:
     for name, value in data.items():
         if isinstance(value, dict):
             data[name] = Cost(**value)
+    data.setdefault("size_bytes", 4 * data["num_params"])  # of ledgers from before there were bits
     return NetworkCosts(**data)
 
 

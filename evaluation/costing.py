@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Architecture, Choices, Network, SearchSpace
-from child_models import count_macs, count_params
+from child_models import count_bytes, count_macs, count_params
 from evaluation.results import NetworkCosts
 from latency_models import Cost, CostModel, CostSource, PrefixCosts
 
@@ -47,6 +47,18 @@ def expected_cost(prefix_costs: Sequence[Cost], shares: Sequence[float]) -> Cost
         std=sum(share * cost.std for share, cost in counting),
         source=next(source for source in _LEAST_SURE_FIRST if source in sources),
     )
+
+
+class _Counts(NamedTuple):
+    """What a network costs on every device."""
+
+    num_params: int
+    macs: int
+    size_bytes: int
+
+    @classmethod
+    def of(cls, network: Network) -> _Counts:
+        return cls(count_params(network), count_macs(network), count_bytes(network))
 
 
 class ExpectedCosts(Protocol):
@@ -94,7 +106,7 @@ class ModelCosting(Costing):
 
     def __init__(self, cost_model: CostModel) -> None:
         self._model = cost_model
-        self._remembered: OrderedDict[tuple[str, int], tuple[PrefixCosts, int, int]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, int], tuple[PrefixCosts, _Counts]] = OrderedDict()
 
     def use(self, cost_model: CostModel) -> None:
         """Predict with this model from now on; its `version` must be its own among those used here."""
@@ -107,7 +119,7 @@ class ModelCosting(Costing):
         exit_shares: Sequence[float] | None,
     ) -> NetworkCosts:
         version = self._model.version
-        prefixes, num_params, macs = self._predicted(architecture.digest, version, network)
+        prefixes, counts = self._predicted(architecture.digest, version, network)
         heads = len(prefixes.latency_ms)
         shares = [1 / heads] * heads if exit_shares is None else exit_shares
         return NetworkCosts(
@@ -115,8 +127,7 @@ class ModelCosting(Costing):
             latency_worst_ms=prefixes.latency_ms[-1],
             energy_mj=expected_cost(prefixes.energy_mj, shares),
             energy_worst_mj=prefixes.energy_mj[-1],
-            num_params=num_params,
-            macs=macs,
+            **counts._asdict(),
             model_version=version,
         )
 
@@ -129,12 +140,12 @@ class ModelCosting(Costing):
 
     def _predicted(
         self, digest: str, version: int, network: Network
-    ) -> tuple[PrefixCosts, int, int]:
+    ) -> tuple[PrefixCosts, _Counts]:
         """Of one network, asked before and after its training; the last 4,096 are remembered."""
         key = (digest, version)
         if key not in self._remembered:
             (prefixes,) = self._model.predict([network])
-            self._remembered[key] = (prefixes, count_params(network), count_macs(network))
+            self._remembered[key] = (prefixes, _Counts.of(network))
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return self._remembered[key]
@@ -205,8 +216,7 @@ def costs_without_exits(
         latency_worst_ms=latency_ms,
         energy_mj=energy_mj,
         energy_worst_mj=energy_mj,
-        num_params=count_params(network),
-        macs=count_macs(network),
+        **_Counts.of(network)._asdict(),
         model_version=model_version,
     )
 

@@ -65,7 +65,7 @@ class WorkerStatus:
 class TrainedChild:
     """A child trained at the final schedule, with what is needed to export and test it.
 
-    `test_accuracy` (share 0-1, at the chosen thresholds) comes from the test split, which nothing else sees.
+    `quantisation` is a `Quantisation` as JSON text, of a child that runs in INT8. `test_accuracy` (share 0-1, at the chosen thresholds) comes from the test split, which nothing else sees.
     """
 
     result: ChildResult
@@ -73,6 +73,7 @@ class TrainedChild:
     test_accuracy_no_exit: float
     test_size: int
     weights: Weights
+    quantisation: str | None = None
 
 
 class Evaluator(ABC):

@@ -6,9 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.results import NetworkCosts
 
-BYTES_A_PARAMETER = 4
-"""float32."""
-
 
 class LimitsConfig(BaseModel):
     """Limits on the worst case (no sample leaves early); all optional."""
@@ -17,7 +14,7 @@ class LimitsConfig(BaseModel):
 
     latency_ms: float | None = Field(None, gt=0, description="milliseconds a call on the device")
     energy_mj: float | None = Field(None, gt=0, description="millijoules a call on the device")
-    size_bytes: float | None = Field(None, gt=0, description="bytes of the weights, 4 a parameter")
+    size_bytes: float | None = Field(None, gt=0, description="bytes of the stored weights")
     num_params: float | None = Field(None, gt=0, description="parameters, all heads")
     macs: float | None = Field(None, gt=0, description="multiply-accumulates, all heads")
 
@@ -32,7 +29,7 @@ def violation(costs: NetworkCosts, limits: LimitsConfig) -> str:
     values = {
         "latency_ms": costs.latency_worst_ms.value,
         "energy_mj": costs.energy_worst_mj.value,
-        "size_bytes": BYTES_A_PARAMETER * costs.num_params,
+        "size_bytes": costs.size_bytes,
         "num_params": costs.num_params,
         "macs": costs.macs,
     }

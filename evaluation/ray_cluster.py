@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.child_runner import ChildLimits, memory_ceiling, run_child, run_final
 from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
 from evaluation.evaluator_config import EvaluatorConfig
-from evaluation.lesson import Lesson
+from evaluation.recipe import PLAIN, Recipe
 from evaluation.results import ChildResult, ChildTask
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ChildWorker:
         dataset: Dataset,
         training: TrainingConfig,
         limits: ChildLimits,
-        lesson: Lesson | None = None,
+        recipe: Recipe = PLAIN,
     ) -> None:
         # torch is loaded now, while others still start; dynamo too, which a process's first optimiser would
         # otherwise load, for seconds
@@ -64,7 +64,7 @@ class ChildWorker:
         self._dataset = dataset
         self._training = training
         self._limits = limits
-        self._lesson = lesson
+        self._recipe = recipe
 
     def ready(self) -> int:
         return os.getpid()
@@ -72,13 +72,13 @@ class ChildWorker:
     def child(self, task: ChildTask) -> ChildResult:
         with memory_ceiling(self._limits.memory_mb):
             return run_child(
-                task, self._dataset, self._training, self._limits, self._name, self._lesson
+                task, self._dataset, self._training, self._limits, self._name, self._recipe
             )
 
     def final(self, task: ChildTask) -> TrainedChild | ChildResult:
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         with memory_ceiling(self._limits.memory_mb):
-            return run_final(task, self._dataset, self._training, limits, self._name, self._lesson)
+            return run_final(task, self._dataset, self._training, limits, self._name, self._recipe)
 
 
 class WorkerLost(Exception):
@@ -88,7 +88,7 @@ class WorkerLost(Exception):
 class Cluster:
     """The Ray that children run on, started or joined, with the data set in its object store.
 
-    `dataset`, `training`, `lesson`: what workers are made with.
+    `dataset`, `training`, `recipe`: what workers are made with.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Cluster:
         config: EvaluatorConfig,
         dataset: Dataset,
         training: TrainingConfig,
-        lesson: Lesson | None = None,
+        recipe: Recipe = PLAIN,
     ) -> None:
         self.training = training
         self._folder: _SessionFolder | None = None
@@ -111,7 +111,7 @@ class Cluster:
                 else:
                     self._join(config.address)
             self.dataset = ray.put(dataset)
-            self.lesson = None if lesson is None else ray.put(lesson)
+            self.recipe = ray.put(recipe)
             self.actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(
                 ChildWorker
             )

@@ -11,9 +11,9 @@ from evaluation.child_pool import ChildPool
 from evaluation.child_runner import result_key
 from evaluation.evaluator import Evaluator, TrainedChild, WorkerStatus
 from evaluation.evaluator_config import EvaluatorConfig
-from evaluation.lesson import Lesson
 from evaluation.ray_cluster import Cluster
 from evaluation.ray_pool import Crew, Job, RayPool, new_worker
+from evaluation.recipe import PLAIN, Recipe
 from evaluation.results import ChildResult, ChildTask
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class RayEvaluator(Evaluator):
         dataset: what children learn; its test split is used by `train_final` alone.
         training: how they learn.
         config: the cluster, and what one child may use.
-        lesson: a teacher for all of them; shipped once.
+        recipe: what else children get; shipped once.
 
     Warm it up, or use it first, in a thread that stays (see `ray_cluster`).
 
@@ -43,13 +43,13 @@ class RayEvaluator(Evaluator):
         dataset: Dataset,
         training: TrainingConfig,
         config: EvaluatorConfig | None = None,
-        lesson: Lesson | None = None,
+        recipe: Recipe = PLAIN,
     ) -> None:
         self._dataset = dataset
         self._training = training
         self._config = config or EvaluatorConfig(kind="ray")
-        self._lesson = lesson
-        self._key = result_key(dataset, training, lesson)
+        self._recipe = recipe
+        self._key = result_key(dataset, training, recipe)
         self._cluster: Cluster | None = None
         self._crew = Crew([])
         self._pool: RayPool | None = None
@@ -104,7 +104,7 @@ class RayEvaluator(Evaluator):
 
     def _started(self) -> Cluster:
         if self._cluster is None:
-            self._cluster = Cluster(self._config, self._dataset, self._training, self._lesson)
+            self._cluster = Cluster(self._config, self._dataset, self._training, self._recipe)
         return self._cluster
 
     def _run(

@@ -73,7 +73,7 @@ def new_worker(name: str, cluster: Cluster, config: EvaluatorConfig) -> Worker:
     """One actor; it loads torch by itself."""
     limits = ChildLimits(timeout_s=config.child_timeout_s, memory_mb=config.child_memory_mb)
     actor = cluster.actor_class.remote(
-        name, cluster.dataset, cluster.training, limits, cluster.lesson
+        name, cluster.dataset, cluster.training, limits, cluster.recipe
     )
     return Worker(name=name, actor=actor, waits_for=actor.ready.remote())
 

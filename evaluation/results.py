@@ -100,7 +100,8 @@ class NetworkCosts:
     """What one network costs on the device, at batch 1 unless the device says otherwise.
 
     Expected costs weigh each exit's prefix by its share of samples; worst costs take no exit. Without early
-    exits the two are equal. `num_params` and `macs` count the whole network with all its heads.
+    exits the two are equal. `num_params`, `macs` and `size_bytes` (of the stored weights) count the whole network with all
+    its heads.
     """
 
     latency_ms: Cost
@@ -109,6 +110,7 @@ class NetworkCosts:
     energy_worst_mj: Cost
     num_params: int
     macs: int
+    size_bytes: int
     model_version: int = 0
 
 

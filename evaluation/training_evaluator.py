@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evaluation.child_runner import ChildLimits, result_key, run_child, run_final
 from evaluation.evaluator import Evaluator, TrainedChild, WorkerStatus
 from evaluation.evaluator_config import EvaluatorConfig
-from evaluation.lesson import Lesson
+from evaluation.recipe import PLAIN, Recipe
 from evaluation.results import ChildResult, ChildTask
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class TrainingEvaluator(Evaluator):
         dataset: what children learn; its test split is used by `train_final` alone.
         training: how they learn.
         config: time and memory limits of a search child.
-        lesson: a teacher for all of them.
+        recipe: what else children get.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class TrainingEvaluator(Evaluator):
         dataset: Dataset,
         training: TrainingConfig,
         config: EvaluatorConfig | None = None,
-        lesson: Lesson | None = None,
+        recipe: Recipe = PLAIN,
     ) -> None:
         config = config or EvaluatorConfig(kind="local")
         self._dataset = dataset
@@ -41,8 +41,8 @@ class TrainingEvaluator(Evaluator):
         self._limits = ChildLimits(
             timeout_s=config.child_timeout_s, memory_mb=config.child_memory_mb
         )
-        self._lesson = lesson
-        self._key = result_key(dataset, training, lesson)
+        self._recipe = recipe
+        self._key = result_key(dataset, training, recipe)
         self._doing = ("idle", time.monotonic())
 
     @property
@@ -53,7 +53,7 @@ class TrainingEvaluator(Evaluator):
         for index, task in enumerate(tasks):
             self._doing = (f"training {task.architecture.digest}", time.monotonic())
             result = run_child(
-                task, self._dataset, self._training, self._limits, _WORKER, self._lesson
+                task, self._dataset, self._training, self._limits, _WORKER, self._recipe
             )
             self._doing = ("idle", time.monotonic())
             yield index, result
@@ -64,7 +64,7 @@ class TrainingEvaluator(Evaluator):
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         for index, task in enumerate(tasks):
             self._doing = (f"final training of {task.architecture.digest}", time.monotonic())
-            trained = run_final(task, self._dataset, self._training, limits, _WORKER, self._lesson)
+            trained = run_final(task, self._dataset, self._training, limits, _WORKER, self._recipe)
             self._doing = ("idle", time.monotonic())
             yield index, trained
 

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 
 from archspace import Block
 from latency_models.errors import DeviceFileError
-from latency_models.features import BLOCK_FEATURES, block_digest, block_features, layer_kind
+from latency_models.features import BLOCK_FEATURES, block_digest, block_features, layer_kinds
 
 _FOLDS = 5
 _LEAST_RELATIVE_STD = 0.02
@@ -28,7 +28,7 @@ class AdditiveTable(BaseModel):
         call_ms: time of a network that does next to nothing.
         blocks_ms: t of each measured block, by its `block_digest`.
         weights: ms a unit of each feature, by name; absent ones are 0.
-        kinds: kinds of layers (`features.layer_kind`) that measured blocks hold; others cannot be predicted.
+        kinds: kinds of layers (`features.layer_kinds`) that measured blocks hold; others cannot be predicted.
         relative_std: standard deviation of the regression's relative error (t + call_ms), by
             cross-validation over blocks.
     """
@@ -46,7 +46,7 @@ class AdditiveTable(BaseModel):
         measured = self.blocks_ms.get(block_digest(block))
         if measured is not None:
             return measured, True
-        unknown = sorted({layer_kind(layer) for layer in block.layers} - set(self.kinds))
+        unknown = sorted(set(layer_kinds(block)) - set(self.kinds))
         if unknown:
             raise DeviceFileError(
                 f"block {block.name}: nothing like {', '.join(unknown)} was measured for this device file "
@@ -77,7 +77,7 @@ def fit_additive(
             for block, time in zip(blocks, times, strict=True)
         },
         weights={n: float(w) for n, w in zip(BLOCK_FEATURES, weights, strict=True) if w > 0},
-        kinds=tuple(sorted({layer_kind(layer) for block in blocks for layer in block.layers})),
+        kinds=tuple(sorted({kind for block in blocks for kind in layer_kinds(block)})),
         relative_std=_cross_validated_std(features, times, call_ms),
     )
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import INPUT, Block, Layer
+from archspace import INPUT, INT8_BITS, WEIGHTED, Block, Layer
 from child_models import layer_counts
 
 CONVOLUTIONS = ("conv", "conv_1x1", "conv_depthwise", "conv_grouped")
@@ -23,11 +23,21 @@ OTHERS = (
     "global_avg_pool",
     "linear",
 )
-BLOCK_FEATURES = (
-    "blocks",
-    *(f"{kind}.{what}" for kind in CONVOLUTIONS for what in ("layers", "mmacs", "kb", "weight_kb")),
-    *(f"{kind}.{what}" for kind in OTHERS for what in ("layers", "kb")),
-)
+INT8 = "_int8"
+"""Ends the kinds of layers of blocks that run in INT8."""
+
+
+def _names(ending: str) -> tuple[str, ...]:
+    of_convolutions = ("layers", "mmacs", "kb", "weight_kb")
+    return (
+        *(f"{kind}{ending}.{what}" for kind in CONVOLUTIONS for what in of_convolutions),
+        *(f"{kind}{ending}.{what}" for kind in OTHERS for what in ("layers", "kb")),
+    )
+
+
+FLOAT_FEATURES = ("blocks", *_names(""))
+"""Those of blocks that run in float32."""
+BLOCK_FEATURES = (*FLOAT_FEATURES, *_names(INT8))
 """Feature names: ``blocks`` is 1 for each block. By kind of layer: how many ``layers``; 10⁶ multiply-accumulates
 (``mmacs``); kilobytes of maps read and written, for others than convolutions with their weights (``kb``);
 kilobytes of weights (``weight_kb``). All for one image."""
@@ -35,7 +45,9 @@ _POSITION = {name: i for i, name in enumerate(BLOCK_FEATURES)}
 
 
 def block_key(block: Block) -> Hashable:
-    """Equal for blocks that are computed alike, as their `signature`; a few times faster to make."""
+    """Equal for blocks that cost the same: as their `signature`, but for bits that are executed alike; a few times faster
+    to make."""
+    bits = INT8_BITS if block.is_int8 else 32
     numbers = {layer.name: i for i, layer in enumerate(block.layers)}
     return (
         block.input_shape,
@@ -52,7 +64,7 @@ def block_key(block: Block) -> Hashable:
                 layer.bias,
                 layer.norm,
                 layer.activation,
-                layer.bits,
+                bits if layer.op in WEIGHTED else 32,
             )
             for layer in block.layers
         ),
@@ -73,17 +85,23 @@ def block_features(block: Block) -> NDArray[np.float64]:
     """Values of `BLOCK_FEATURES`; float64, shape (len(BLOCK_FEATURES),)."""
     values = np.zeros(len(BLOCK_FEATURES))
     values[_POSITION["blocks"]] = 1.0
-    for layer, count in zip(block.layers, layer_counts(block.as_network()), strict=True):
-        kind = layer_kind(layer)
+    counts = layer_counts(block.as_network())
+    for layer, kind, count in zip(block.layers, layer_kinds(block), counts, strict=True):
         kb = (count.input_bytes + count.output_bytes) / 1e3
         values[_POSITION[f"{kind}.layers"]] += 1
-        if kind in CONVOLUTIONS:
+        if layer.op == "conv":
             values[_POSITION[f"{kind}.mmacs"]] += count.macs / 1e6
             values[_POSITION[f"{kind}.weight_kb"]] += count.weight_bytes / 1e3
         else:
             kb += count.weight_bytes / 1e3
         values[_POSITION[f"{kind}.kb"]] += kb
     return values
+
+
+def layer_kinds(block: Block) -> list[str]:
+    """`layer_kind` of each layer, with `INT8` at the end where the block runs in INT8."""
+    ending = INT8 if block.is_int8 else ""
+    return [layer_kind(layer) + ending for layer in block.layers]
 
 
 @lru_cache(maxsize=4096)

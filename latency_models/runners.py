@@ -65,9 +65,9 @@ def fixed_input(network: Network, batch_size: int) -> NDArray[np.float32]:
 
 
 def _load_onnxruntime(network: Network, device: Device) -> Runner:
-    from child_models import build_onnx
+    from child_models import build_for_measuring
 
-    model = build_onnx(network, None, batch=device.batch_size)
+    model = build_for_measuring(network, batch=device.batch_size)
     return onnx_runner(model.SerializeToString(), fixed_input(network, device.batch_size), device)
 
 
@@ -106,6 +106,8 @@ def _load_torch(network: Network, device: Device) -> Runner:
 
     from child_models import build_module
 
+    if network.is_int8:
+        raise MeasuringFailed("torch has no INT8 kernels here; use the runtime onnxruntime")
     # measuring may not disturb the seeds of whoever measures
     state = torch.get_rng_state()
     module = build_module(network).eval().to(device.accelerator)

@@ -11,7 +11,7 @@ import numpy as np
 
 from archspace import INPUT, Block, Layer, Network, SearchSpace, Shape
 from child_models import count_macs
-from latency_models.features import block_digest, layer_kind
+from latency_models.features import block_digest, layer_kinds
 from latency_models.measuring import reference_network
 
 _TRIES = 8
@@ -110,8 +110,8 @@ def blocks_to_measure(space: SearchSpace, networks: Sequence[Network]) -> list[B
     ordered = sorted(blocks, key=lambda digest: -counts[digest])  # stable
     first: dict[str, str] = {}
     for digest in ordered:
-        for layer in blocks[digest].layers:
-            first.setdefault(layer_kind(layer), digest)
+        for kind in layer_kinds(blocks[digest]):
+            first.setdefault(kind, digest)
     return [blocks[digest] for digest in dict.fromkeys([*first.values(), *ordered])]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from archspace import Block, Network, SearchSpace, network_to_dict, new_folder, write_atomic
-from child_models import build_onnx, count_macs, count_params
+from child_models import build_for_measuring, count_macs, count_params
 from latency_models.energy import estimate_mj
 from latency_models.features import block_digest
 from latency_models.measuring import reference_network
@@ -146,7 +146,7 @@ def _choose(space: SearchSpace, config: SuiteConfig) -> tuple[list[_Item], int]:
 
 
 def _write_network(folder: Path, item: _Item, batch_size: int) -> SuiteFile:
-    model = build_onnx(item.network, None, batch=batch_size)
+    model = build_for_measuring(item.network, batch=batch_size)
     content = model.SerializeToString(deterministic=True)
     write_atomic(folder / item.file, content)
     return SuiteFile(

@@ -16,7 +16,7 @@ from latency_models.device import Device
 from latency_models.device_file import DeviceFile
 from latency_models.energy import EnergyModel, estimate_mj, fit_energy
 from latency_models.errors import CostModelRefused, SuiteError
-from latency_models.features import layer_kind
+from latency_models.features import layer_kinds
 from latency_models.measuring import Measurement
 from latency_models.profile_fit import Measured, ProfileData, fit_device_file
 from latency_models.suite_manifest import MEASUREMENTS_FILE, Role, SuiteFile, SuiteManifest
@@ -211,7 +211,7 @@ def _check_kinds(manifest: SuiteManifest, lone: Measured) -> None:
 
 
 def _kinds(networks: Sequence[Network]) -> set[str]:
-    return {layer_kind(layer) for network in networks for layer in network.layers}
+    return {kind for network in networks for block in network.blocks for kind in layer_kinds(block)}
 
 
 def _energy_model(

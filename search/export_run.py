@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from archspace import ArchitectureDocument
 from deploy import AccuracyFigure, CostFigure, ExportInfo, export_architecture
 from evaluation import ChildResult, Evaluation, LimitsConfig
@@ -33,7 +35,22 @@ def export_final(parts: RunParts, final: Final, directory: Path) -> Path:
         final.trained.weights,
         directory,
         info=info_of(parts, final),
+        extra=_quantised_files(final),
     )
+
+
+def _quantised_files(final: Final) -> dict[str, bytes]:
+    """``quantisation.json`` and ``model.int8.onnx`` of a network that runs in INT8."""
+    if final.trained.quantisation is None:
+        return {}
+    from compress import Quantisation, TrainedModel, quantised_files
+
+    model = TrainedModel(
+        network=final.network,
+        weights={name: np.asarray(w, np.float32) for name, w in final.trained.weights.items()},
+        quantisation=Quantisation.from_json(final.trained.quantisation),
+    )
+    return quantised_files(model)
 
 
 def document_of(parts: RunParts, final: Final) -> ArchitectureDocument:

@@ -22,7 +22,6 @@ from evaluation import (
     EvaluatorUnavailable,
     FailureReason,
     TrainedChild,
-    Weights,
     child_seed,
     expected_cost,
 )
@@ -149,7 +148,7 @@ def train_finals(
         if record is not None and "failure" in record:
             outcomes[digest] = ChildResult(**record | {"failure": FailureReason(record["failure"])})
         elif record is not None and path.is_file():
-            outcomes[digest] = _trained_from_record(record, load_file(path))
+            outcomes[digest] = _read_final(parts.run_dir, digest, record)
     tasks = [final_task(parts, e) for digest, e in unique.items() if digest not in outcomes]
     if tasks:
         parts.on_phase(
@@ -158,7 +157,7 @@ def train_finals(
     for index, outcome in parts.evaluator.train_final(tasks) if tasks else ():
         digest = tasks[index].architecture.digest
         if isinstance(outcome, TrainedChild):
-            _save_weights(weights_path(parts.run_dir, digest), outcome.weights)
+            _save_final(parts.run_dir, digest, outcome)
             parts.ledger.put_record(_final_name(digest), _trained_to_record(outcome))
         else:
             parts.ledger.put_record(_final_name(digest), _failure_to_record(outcome))
@@ -202,9 +201,27 @@ def weights_path(run_dir: Path, digest: str) -> Path:
     return run_dir / "finals" / f"{digest}.safetensors"
 
 
-def _save_weights(path: Path, weights: Weights) -> None:
+def _quantisation_path(run_dir: Path, digest: str) -> Path:
+    return weights_path(run_dir, digest).with_suffix(".quantisation.json")
+
+
+def _save_final(run_dir: Path, digest: str, child: TrainedChild) -> None:
+    """The weights last: where they are, all is."""
+    path = weights_path(run_dir, digest)
     path.parent.mkdir(exist_ok=True)
-    write_atomic(path, save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
+    if child.quantisation is not None:
+        write_atomic(_quantisation_path(run_dir, digest), child.quantisation)
+    arrays = {name: np.ascontiguousarray(w) for name, w in child.weights.items()}
+    write_atomic(path, save(arrays))
+
+
+def _read_final(run_dir: Path, digest: str, record: Mapping[str, Any]) -> TrainedChild:
+    quantised = _quantisation_path(run_dir, digest)
+    return TrainedChild(
+        **_without_files(record),
+        weights=load_file(weights_path(run_dir, digest)),
+        quantisation=quantised.read_text(encoding="utf-8") if quantised.is_file() else None,
+    )
 
 
 def _final_name(digest: str) -> str:
@@ -213,7 +230,7 @@ def _final_name(digest: str) -> str:
 
 def _trained_to_record(child: TrainedChild) -> dict[str, Any]:
     record = asdict(child)
-    del record["weights"]
+    del record["weights"], record["quantisation"]
     return record
 
 
@@ -229,8 +246,9 @@ def _failure_to_record(result: ChildResult) -> dict[str, Any]:
     }
 
 
-def _trained_from_record(record: Mapping[str, Any], weights: Weights) -> TrainedChild:
+def _without_files(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_trained_to_record` kept, its result as an object."""
     result = dict(record["result"])
     for key in ("exit_thresholds", "exit_shares"):
         result[key] = tuple(result[key])
-    return TrainedChild(**{**record, "result": ChildResult(**result), "weights": weights})
+    return {**record, "result": ChildResult(**result)}

@@ -72,6 +72,7 @@ def trial_of(
             "energy_source": costs.energy_mj.source,
             "num_params": costs.num_params,
             "macs": costs.macs,
+            "size_bytes": costs.size_bytes,
         }
     if result is not None:
         attributes |= {

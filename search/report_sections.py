@@ -133,6 +133,7 @@ def _pick_table(picks: Sequence[PickSummary]) -> Html:
         ("energy", lambda p: with_source(p.energy, "mJ")),
         ("parameters", lambda p: wording.count(p.num_params)),
         ("MACs", lambda p: wording.count(p.macs)),
+        ("bytes of weights", lambda p: wording.count(p.size_bytes)),
         ("digest", lambda p: element("code", p.digest)),
     ]
     cells = [[name, *(cell(pick) for pick in picks)] for name, cell in rows]

@@ -180,6 +180,7 @@ def _table_pick(name: str, evaluation: Evaluation) -> PickSummary:
         energy_worst=costs.energy_worst_mj,
         num_params=costs.num_params,
         macs=costs.macs,
+        size_bytes=costs.size_bytes,
         exit_thresholds=result.exit_thresholds,
         exit_shares=result.exit_shares,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archspace import Architecture, Block, BlockCost, Choices, Network, SearchSpace
-from child_models import count_macs, count_params
+from child_models import count_bytes, count_macs, count_params
 from evaluation import ChoicesCosting, Costing, LimitsConfig, NetworkCosts
 from latency_models import CostModel
 from search.latency_extremes import latency_extremes
@@ -94,6 +94,7 @@ def _table(
     thrifty = _costs(space, costing, space.cheapest(by_energy))
     hungry = _costs(space, costing, space.cheapest(_negated(by_energy)))
     fewest = space.resolve(space.cheapest(lambda block: float(_params(block))))
+    smallest_file = space.resolve(space.cheapest(lambda block: float(_bytes(block))))
     lightest = space.resolve(space.cheapest(lambda block: float(_macs(block))))
     return SpaceTable(
         smallest=fastest,
@@ -103,7 +104,7 @@ def _table(
             "latency_ms": fastest.costs.latency_worst_ms.value,
             "energy_mj": thrifty.energy_worst_mj.value,
             "num_params": float(count_params(fewest)),
-            "size_bytes": 4.0 * count_params(fewest),
+            "size_bytes": float(count_bytes(smallest_file)),
             "macs": float(count_macs(lightest)),
         },
         most_energy_mj=hungry.energy_worst_mj.value,
@@ -147,6 +148,10 @@ def _alone(block: Block) -> Network:
 
 def _params(block: Block) -> int:
     return count_params(_alone(block))
+
+
+def _bytes(block: Block) -> int:
+    return count_bytes(_alone(block))
 
 
 def _macs(block: Block) -> int:

@@ -32,6 +32,7 @@ class PickSummary:
         latency_predicted: expected at the shares measured in the search. `latency_measured`: on the device, at
             the shares after the full schedule; None where nothing was measured.
         latency_worst_predicted: no exit taken; `latency_worst_measured` likewise.
+        size_bytes: of the stored weights; None in summaries of older releases.
         exit_thresholds: one an exit. exit_shares: one a head, the final one last; of validation samples.
         picked_after_test: chosen after test results were known: its test accuracy is not an unbiased estimate.
         export_dir: folder of its export relative to the run's, or None.
@@ -50,6 +51,7 @@ class PickSummary:
     energy_worst: Cost
     num_params: int
     macs: int
+    size_bytes: int | None = None
     test_accuracy: float | None = None
     test_standard_error: float | None = None
     test_accuracy_no_exit: float | None = None

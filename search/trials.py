@@ -39,6 +39,7 @@ TRIAL_COLUMNS: dict[str, str] = {
     "energy_worst_mj": "float64",
     "num_params": "Int64",
     "macs": "Int64",
+    "size_bytes": "Int64",  # of the stored weights
     "reward": "float64",
     "fidelity": "string",
     "is_full": "bool",  # trained at the full search fidelity: what fronts, picks and bests are made of
@@ -162,6 +163,7 @@ def _trial_row(session: str, evaluation: Evaluation, fidelity: str) -> tuple[obj
         costs.energy_worst_mj.value if costs else None,
         costs.num_params if costs else None,
         costs.macs if costs else None,
+        costs.size_bytes if costs else None,
         evaluation.reward,
         evaluation.fidelity.name if evaluation.fidelity is not None else fidelity,
         evaluation.is_full,

@@ -65,6 +65,7 @@ ROWS = (
     "energy mJ",
     "parameters",
     "MACs",
+    "bytes of weights",
     "samples leaving at each head %",
 )
 
@@ -85,6 +86,7 @@ def _pick_column(pick: PickSummary) -> tuple[str, ...]:
         f"{pick.energy.value:.3g} ({pick.energy.source})",
         f"{pick.num_params:,}",
         f"{pick.macs:,}",
+        "–" if pick.size_bytes is None else f"{pick.size_bytes:,}",
         " / ".join(f"{100 * share:.0f}" for share in pick.exit_shares),
     )
 

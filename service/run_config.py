@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archspace import NasBench201SpaceConfig, StagedSpaceConfig
 from child_models import DataConfig, TrainingConfig
-from compress import CompressionPlan, DistilConfig
+from compress import ChildQuantiseConfig, CompressionPlan, DistilConfig
 from evaluation import EvaluatorConfig, LimitsConfig, MinMaxConfig, ObjectiveConfig
 from latency_models import DeviceConfig, ProfileConfig
 from search import ScheduleConfig, SearchConfig, rungs_of
@@ -56,6 +56,10 @@ class RunConfig(BaseModel):
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
     mirror: MirrorConfig = Field(default_factory=MirrorConfig)
     teaching: TeachingConfig | None = Field(None, description="a teacher for all children")
+    quantisation: ChildQuantiseConfig = Field(
+        default_factory=ChildQuantiseConfig,
+        description="how children get the bits that space.bits lets the search decide about",
+    )
     compression: CompressionPlan | None = Field(
         None, description="what is done to the best network after the search"
     )
@@ -67,6 +71,30 @@ class RunConfig(BaseModel):
                 raise ValueError("evaluator.kind table needs space.kind nasbench201")
         elif self.data is None:
             raise ValueError("data is missing: children need something to train on")
+        return self
+
+    @property
+    def decides_bits(self) -> bool:
+        """Whether networks of the space may run in INT8."""
+        return isinstance(self.space, StagedSpaceConfig) and bool(self.space.integer_bits)
+
+    @model_validator(mode="after")
+    def _bits_can_be_executed(self) -> RunConfig:
+        if not self.decides_bits:
+            if self.quantisation != ChildQuantiseConfig():
+                raise ValueError(
+                    "quantisation: no network of this space runs in INT8; add space.bits, for example [32, 8, 4], or "
+                    "leave quantisation out"
+                )
+            return self
+        if (self.device.runtime, self.device.accelerator) != ("onnxruntime", "cpu"):
+            raise ValueError(
+                "space.bits: networks of 8 bits or fewer run in INT8, which needs device.runtime onnxruntime on a CPU"
+            )
+        if self.compression is not None:
+            raise ValueError(
+                "compression: the search decides about bits already; leave out space.bits, or compression"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from evaluation import (
     ModelCosting,
     ObjectiveBounds,
     RayEvaluator,
+    Recipe,
     TableCosting,
     TableEvaluator,
     TrainingEvaluator,
@@ -280,9 +281,12 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
             unit=config.evaluator.accuracy_unit,
         )
     assert problem.dataset is not None
-    lesson = problem.lesson and replace(problem.lesson, cache_dir=cache_dir)
+    recipe = Recipe(
+        lesson=problem.lesson and replace(problem.lesson, cache_dir=cache_dir),
+        quantisation=config.quantisation if config.decides_bits else None,
+    )
     kind = TrainingEvaluator if config.evaluator.kind == "local" else RayEvaluator
-    return kind(problem.dataset, config.training, config.evaluator, lesson)
+    return kind(problem.dataset, config.training, config.evaluator, recipe)
 
 
 def make_lesson(config: RunConfig, dataset: Dataset) -> Lesson | None:

@@ -1,4 +1,4 @@
-"""Settings of a quantisation."""
+"""Settings of a quantisation: of a trained network, and of the children of a search."""
 
 from __future__ import annotations
 
@@ -79,3 +79,38 @@ class QuantiseConfig(BaseModel):
             method=self.weight_method,
             percentile=self.weight_percentile,
         )
+
+
+class ChildQuantiseConfig(BaseModel):
+    """How children get the bits that the search decided about, so that their score includes what that costs.
+
+    Weights get the layer's bits (symmetric, one scale an output channel), maps 8: what INT8 kernels execute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    mode: Literal["ptq", "qat"] = "ptq"
+    """After the training in float32; or trained further while quantised, for `epochs` more."""
+    epochs: int = Field(default=0, ge=0, le=10_000)
+    """Of mode "qat", on top of the schedule's own: at least 1."""
+    learning_rate: float = Field(default=0.003, gt=0, le=10)
+    """Peak, of mode "qat"."""
+    scales: Literal["ste", "lsq"] = "ste"
+    """Of mode "qat": scales follow the ranges seen, or are learned."""
+    calibration_images: int = Field(default=256, ge=1, le=1_000_000)
+    """Training images that maps are calibrated on, without augmentation; each child's own maps."""
+    weight_method: Method = "mse"
+    """How the range of weights is chosen."""
+    map_method: Method = "mse"
+    """How the range of a map is chosen."""
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> Self:
+        if (self.epochs > 0) != (self.mode == "qat"):
+            raise ValueError('epochs: expected at least 1 in mode "qat", and 0 in mode "ptq"')
+        return self
+
+    @property
+    def settings(self) -> QuantiseConfig:
+        """The same for `quantise`; which bits, the network says."""
+        return QuantiseConfig(**self.model_dump())

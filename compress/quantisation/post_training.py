@@ -11,11 +11,11 @@ from torch import Tensor
 
 from archspace import INPUT, Network
 from child_models import ChildModule, Dataset
+from child_models.int8_maps import quantised_maps
 from child_models.scoring import load_weights
 from compress.quantisation.calibration import MapObserver, Method, weight_grid
 from compress.quantisation.codebook import kmeans_codebook
 from compress.quantisation.errors import NotFinite, QuantisationError
-from compress.quantisation.maps import quantised_maps
 from compress.quantisation.module import weight_name
 from compress.quantisation.result import Quantisation, WeightForm
 from compress.trained_model import TrainedModel

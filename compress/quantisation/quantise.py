@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from archspace import Layer
-from child_models import ChildModule, Dataset, TrainingConfig
+from child_models import ChildModule, Dataset, ExitChoice, TrainingConfig
 from child_models.fitting import OnEpoch, OnStep
 from compress.distillation.combined_loss import DistilLoss
 from compress.quantisation.bit_wall import lower_bits, size_cost
@@ -57,6 +57,7 @@ class Quantised:
 
     Attributes:
         model: weights on their grids; its `logits` are those of fake quantisation.
+        exit_choice: how its exits do on validation data.
         layers: conv and linear layers in order.
         size_bytes: packed weights, scales and biases of all layers; `size_before_bytes` the same in float32.
         accuracy_before, accuracy_after: on validation data, exits taken at their thresholds, share.
@@ -65,6 +66,7 @@ class Quantised:
     """
 
     model: TrainedModel
+    exit_choice: ExitChoice
     layers: tuple[LayerReport, ...]
     size_bytes: int
     size_before_bytes: int
@@ -81,6 +83,7 @@ def quantise(
     training: TrainingConfig,
     *,
     seed: int,
+    bits: Mapping[str, int] | None = None,
     teach: Callable[[ChildModule], AbstractContextManager[DistilLoss]] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
@@ -91,6 +94,7 @@ def quantise(
         model: in float32.
         training: of the loop, where there is training; its learning rate and precision are not used (float32 is).
         seed: of calibration images, order, augmentation and noise.
+        bits: of each conv and linear layer's weights, by name; as `config` says if None.
         teach: gives the loss of a distillation for the module that is trained (`distil_loss`); the labels' cross-entropy
             if None. Calls `on_epoch` as any training does.
 
@@ -101,7 +105,7 @@ def quantise(
     """
     if model.quantisation is not None:
         raise QuantisationError("the model is quantised already; start from the float32 one")
-    start = starting_point(model, dataset, config, seed=seed)
+    start = starting_point(model, dataset, config, seed=seed, bits=bits)
     forms = start.quantisation.weights
     if config.mode == "ptq" or config.epochs == 0:
         rounded = with_weights_rounded(model, forms)
@@ -127,8 +131,8 @@ def quantise(
                 on_epoch=on_epoch,
             )
         quantised = trained_quantised(tuned.model, module)
-    quantised = quantised.with_exits_chosen(dataset, training.max_exit_drop)[0]
-    return _report(model, quantised, forms, dataset, start.sensitivities)
+    quantised, choice = quantised.with_exits_chosen(dataset, training.max_exit_drop)
+    return _report(model, quantised, choice, forms, dataset, start.sensitivities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +145,17 @@ class StartingPoint:
 
 
 def starting_point(
-    model: TrainedModel, dataset: Dataset, config: QuantiseConfig, *, seed: int
+    model: TrainedModel,
+    dataset: Dataset,
+    config: QuantiseConfig,
+    *,
+    seed: int,
+    bits: Mapping[str, int] | None = None,
 ) -> StartingPoint:
     """Bits, grids of weights and of maps for a float32 `model`. Raises QuantisationError."""
-    bits, table = _chosen_bits(model, dataset, config)
+    table: tuple[Sensitivity, ...] = ()
+    if bits is None:
+        bits, table = _chosen_bits(model, dataset, config)
     forms = weight_forms(model, bits, config.weight_calibration)
     ranges = _ranges(model, dataset, config, seed)
     maps = {
@@ -184,6 +195,7 @@ def _ranges(
 def _report(
     model: TrainedModel,
     quantised: TrainedModel,
+    choice: ExitChoice,
     forms: Mapping[str, WeightForm],
     dataset: Dataset,
     table: tuple[Sensitivity, ...],
@@ -194,6 +206,7 @@ def _report(
     layers = [n for n in model.network.layers if n.op in ("conv", "linear")]
     return Quantised(
         model=quantised,
+        exit_choice=choice,
         layers=tuple(
             _layer_report(model, layer, forms.get(layer.name), final.get(layer.name))
             for layer in layers
@@ -201,7 +214,7 @@ def _report(
         size_bytes=sum(form_size_bytes(n, final.get(n.name)) for n in model.network.layers),
         size_before_bytes=sum(form_size_bytes(n, None) for n in model.network.layers),
         accuracy_before=model.accuracy(dataset.validation, dataset),
-        accuracy_after=quantised.accuracy(dataset.validation, dataset),
+        accuracy_after=choice.accuracy,
         execution="float32" if quantisation.why_not_int8 else "int8",
         sensitivities=table,
     )

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from archspace import NasBench201Space, SearchSpace, new_folder, write_atomic
-from child_models import build_onnx
+from child_models import build_for_measuring
 from latency_models.choices.encoding import Choices
 from latency_models.choices.table import ARCH_STR
 
@@ -37,7 +37,7 @@ def write_worksheet(
         for number, row in enumerate(choices.tolist(), start=1):
             network = space.resolve(row)
             names.append(f"{_FOLDER}/{number:03}-{network.digest}.onnx")
-            model = build_onnx(network, None, batch=batch_size)
+            model = build_for_measuring(network, batch=batch_size)
             write_atomic(folder / names[-1], model.SerializeToString(deterministic=True))
         write_atomic(folder / TABLE_FILE, _table(space, choices, names))
         write_atomic(folder / "README.md", _README.format(batch=batch_size))

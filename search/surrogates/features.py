@@ -9,6 +9,7 @@ resolved network: a dead edge of a cell counts as none, and what is not built is
 | ``literal`` | one-hot of each edge, dead ones too: for what depends on how a cell was written down, such as its latency (if asked for) | cells |
 | ``sizes`` | logarithms of multiply-accumulates, weights and number of layers | all |
 | ``layers`` | how many layers there are of each kind | all |
+| ``bits`` | how many parameters, in thousands, are in layers of each number of bits below 32 | those with such bits |
 | ``paths`` | how often each sequence of operations leads from a cell's input to its output, skip connections left out (path encoding: White et al., "BANANAS", AAAI 2021, section 4) | cells |
 
 Each group is scaled so that two random architectures are at a mean squared distance of 1 in it.
@@ -25,11 +26,15 @@ from numpy.typing import NDArray
 from archspace import (
     CELL_EDGES,
     CELL_OPS,
+    INT8_BITS,
+    Block,
     NasBench201Space,
     SearchSpace,
     live_edge_columns,
 )
-from latency_models import BLOCK_FEATURES, block_features
+from child_models import layer_counts
+from latency_models import block_features
+from latency_models.features import FLOAT_FEATURES
 
 Floats = NDArray[np.float64]
 Choices = NDArray[np.integer]
@@ -75,6 +80,7 @@ class ArchitectureFeatures:
         self._literal = literal
         self._sizes = [len(decision.choices) for decision in space.decisions]
         self._block_features: Floats | None = None
+        self._block_bits: Floats | None = None
         self._is_cell = isinstance(space, NasBench201Space)
         self._scales: dict[str, float] = {}
         rng = np.random.default_rng(seed)
@@ -96,9 +102,12 @@ class ArchitectureFeatures:
 
     def _raw(self, choices: Choices) -> dict[str, Floats]:
         usage, blocks = self._space.block_usage(choices)
-        if self._block_features is None:
-            self._block_features = np.array([block_features(block) for block in blocks])
-        sums = dict(zip(BLOCK_FEATURES, (usage @ self._block_features).T, strict=True))
+        if self._block_features is None or self._block_bits is None:
+            # of what is trained; how many bits it is stored in, `bits` says
+            features = np.array([block_features(block.with_bits(32)) for block in blocks])
+            self._block_features = features[:, : len(FLOAT_FEATURES)]
+            self._block_bits = np.array([_params_by_bits(block) for block in blocks])
+        sums = dict(zip(FLOAT_FEATURES, (usage @ self._block_features).T, strict=True))
         sizes = [
             sum(values for name, values in sums.items() if name.endswith(ending))
             for ending in (".mmacs", ".weight_kb", ".layers")
@@ -108,6 +117,7 @@ class ArchitectureFeatures:
             "choices": self._one_hot(choices),
             "sizes": np.log(1e-3 + np.stack([np.asarray(size) for size in sizes], axis=1)),
             "layers": np.stack(kinds, axis=1),
+            "bits": usage @ self._block_bits,
         }
         if self._is_cell:
             groups["paths"] = path_counts(choices)
@@ -125,6 +135,15 @@ class ArchitectureFeatures:
             live = live_edge_columns(list(choices.T))
             columns = [column * alive[:, None] for column, alive in zip(columns, live, strict=True)]
         return np.concatenate(columns, axis=1)
+
+
+def _params_by_bits(block: Block) -> Floats:
+    """(8,): thousands of parameters in layers of 1, 2 … 8 bits."""
+    values = np.zeros(INT8_BITS)
+    for layer, count in zip(block.layers, layer_counts(block.as_network()), strict=True):
+        if layer.bits <= INT8_BITS:
+            values[layer.bits - 1] += count.params / 1e3
+    return values
 
 
 def path_counts(cells: Choices) -> Floats:

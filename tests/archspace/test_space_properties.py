@@ -46,6 +46,7 @@ def staged_configs(draw: st.DrawFn) -> dict[str, Any]:
         "keep_ratios": draw(st.sampled_from([[1.0], [0.5, 1.0], [0.25, 0.5, 0.75, 1.0]])),
         "skip_connections": draw(st.booleans()),
         "early_exits": draw(st.booleans()),
+        "bits": draw(st.sampled_from([[32], [32, 8], [32, 8, 4], [8], [4, 2]])),
         "channel_multiple": draw(st.sampled_from([1, 4, 8])),
     }
 

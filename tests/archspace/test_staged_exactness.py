@@ -33,6 +33,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "operations": ["dwconv_k3", "identity", "zero"],
         "keep_ratios": [0.5, 1.0],
     },
+    "bits, float32 too": {
+        "stages": [{"channels": 16, "layers": 1}, {"channels": 24, "layers": 1}],
+        "operations": ["dwconv_k3", "identity", "zero"],
+        "keep_ratios": [0.5, 1.0],
+        "bits": [32, 8, 4],
+    },
     "vanishing only by zero": {
         "stages": [{"channels": 16, "layers": 2}, {"channels": 24, "layers": 1}],
         "operations": ["mbconv_k3_e2", "zero"],

@@ -47,6 +47,7 @@ COSTS = NetworkCosts(
     energy_worst_mj=Cost(5.0, 0.0, "measured"),
     num_params=12,
     macs=10**12,
+    size_bytes=48,
     model_version=3,
 )
 

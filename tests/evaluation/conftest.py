@@ -93,6 +93,7 @@ class DigestCosting(Costing):
             energy_worst_mj=energy,
             num_params=1000,
             macs=10_000,
+            size_bytes=4000,
         )
 
 

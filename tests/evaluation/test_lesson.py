@@ -13,7 +13,7 @@ import torch
 from archspace import Shape, StageConfig, StagedSpace, StagedSpaceConfig
 from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, train_child
 from compress import DistilConfig, TrainedModel
-from evaluation import ChildLimits, ChildTask, Fidelity, Lesson, TrainingEvaluator
+from evaluation import ChildLimits, ChildTask, Fidelity, Lesson, Recipe, TrainingEvaluator
 from evaluation.child_runner import result_key, run_child, run_final
 
 LIMITS = ChildLimits()
@@ -67,14 +67,14 @@ def task(space: StagedSpace) -> ChildTask:
 def test_a_teacher_changes_what_children_learn_and_nothing_else(
     task: ChildTask, data: Dataset, lesson: Lesson
 ) -> None:
-    taught = run_final(task, data, TrainingConfig(), LIMITS, "w", lesson)
-    again = run_final(task, data, TrainingConfig(), LIMITS, "w", lesson)
+    taught = run_final(task, data, TrainingConfig(), LIMITS, "w", Recipe(lesson=lesson))
+    again = run_final(task, data, TrainingConfig(), LIMITS, "w", Recipe(lesson=lesson))
     alone = run_final(task, data, TrainingConfig(), LIMITS, "w")
     assert taught.weights.keys() == alone.weights.keys()  # type: ignore[union-attr]
     name = next(iter(taught.weights))  # type: ignore[union-attr]
     np.testing.assert_array_equal(taught.weights[name], again.weights[name])  # type: ignore[union-attr]
     assert not np.array_equal(taught.weights[name], alone.weights[name])  # type: ignore[union-attr]
-    child = run_child(task, data, TrainingConfig(), LIMITS, "w", lesson)
+    child = run_child(task, data, TrainingConfig(), LIMITS, "w", Recipe(lesson=lesson))
     assert child.accuracy == taught.result.accuracy  # type: ignore[union-attr]
 
 
@@ -85,15 +85,23 @@ def test_results_are_kept_apart_by_teacher_and_lesson(data: Dataset, lesson: Les
     first = next(iter(weights))
     weights[first] = weights[first] + 1
     changed = replace(lesson, teacher=replace(lesson.teacher, weights=weights))
-    keys = {result_key(data, training, each) for each in (None, lesson, other, changed)}
+    keys = {
+        result_key(data, training, Recipe(lesson=each)) for each in (None, lesson, other, changed)
+    }
     assert len(keys) == 4
     moved = replace(lesson, cache_dir=Path("/elsewhere"))
-    assert result_key(data, training, moved) == result_key(data, training, lesson)
-    assert TrainingEvaluator(data, training, None, lesson).key == result_key(data, training, lesson)
+    assert result_key(data, training, Recipe(lesson=moved)) == result_key(
+        data, training, Recipe(lesson=lesson)
+    )
+    assert TrainingEvaluator(data, training, None, Recipe(lesson=lesson)).key == result_key(
+        data, training, Recipe(lesson=lesson)
+    )
 
 
 def test_limits_hold_with_a_teacher(task: ChildTask, data: Dataset, lesson: Lesson) -> None:
-    result = run_child(task, data, TrainingConfig(), ChildLimits(timeout_s=1e-3), "w", lesson)
+    result = run_child(
+        task, data, TrainingConfig(), ChildLimits(timeout_s=1e-3), "w", Recipe(lesson=lesson)
+    )
     assert result.failure is not None
     assert result.failure.name == "TIMEOUT"
 
@@ -102,10 +110,13 @@ def test_answers_are_kept_for_all_children(
     task: ChildTask, data: Dataset, lesson: Lesson, tmp_path: Path
 ) -> None:
     kept = replace(lesson, config=DistilConfig(views=1), cache_dir=tmp_path / "teacher")
-    assert run_child(task, data, TrainingConfig(), LIMITS, "w", kept).failure is None
+    assert run_child(task, data, TrainingConfig(), LIMITS, "w", Recipe(lesson=kept)).failure is None
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "teacher").rglob("*.npy")}
     assert files
     assert (
-        run_child(replace(task, seed=6), data, TrainingConfig(), LIMITS, "w", kept).failure is None
+        run_child(
+            replace(task, seed=6), data, TrainingConfig(), LIMITS, "w", Recipe(lesson=kept)
+        ).failure
+        is None
     )
     assert {path: path.stat().st_mtime_ns for path in files} == files

@@ -216,6 +216,7 @@ def test_limits_name_what_is_broken() -> None:
         energy_worst_mj=slow,
         num_params=1000,
         macs=5000,
+        size_bytes=4000,
     )
     assert violation(costs, LimitsConfig()) == ""
     assert violation(costs, LimitsConfig(latency_ms=2)) == "latency_ms 3.1 > 2"  # the worst case

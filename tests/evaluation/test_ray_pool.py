@@ -34,7 +34,7 @@ def task(name: str) -> ChildTask:
 class FakeCluster:
     """Actors answer at once: with what `answer` makes of a digest, which may be WorkerLost."""
 
-    dataset = training = lesson = None
+    dataset = training = recipe = None
 
     def __init__(self, answer: Callable[[str], Any]) -> None:
         self.answer = answer

@@ -60,6 +60,7 @@ def make_evaluation(
             energy_worst_mj=energy,
             num_params=num_params,
             macs=macs,
+            size_bytes=4 * num_params,
         )
     result = None
     if not rejected:
@@ -272,6 +273,7 @@ def _pick_summary(name: str, evaluation: Evaluation) -> PickSummary:
         energy_worst=costs.energy_worst_mj,
         num_params=costs.num_params,
         macs=costs.macs,
+        size_bytes=costs.size_bytes,
         exit_thresholds=evaluation.result.exit_thresholds,
         exit_shares=evaluation.result.exit_shares,
         export_dir="best" if name == "best" else None,

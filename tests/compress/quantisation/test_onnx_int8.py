@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from archspace import Network
 from child_models import build_onnx
+from child_models.int8_maps import quantised_maps
+from child_models.int8_onnx import quantised_nodes
 from compress.quantisation.codebook import kmeans_codebook
 from compress.quantisation.errors import NotExecutableInInt8
 from compress.quantisation.grids import Grid
-from compress.quantisation.maps import quantised_maps
 from compress.quantisation.module import fake_quantised_module
-from compress.quantisation.onnx_int8 import int8_onnx, quantised_nodes
+from compress.quantisation.onnx_int8 import int8_onnx
 from compress.quantisation.result import Quantisation
 from compress.trained_model import TrainedModel
 
