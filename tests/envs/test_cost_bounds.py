@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archspace import Choices, NasBench201Space, Network, SearchSpace, StagedSpace
-from child_models import count_macs, count_params
+from child_models import count_bytes, count_macs, count_params
 from envs import CostBounds, LimitedSpace
 from evaluation import LimitsConfig
 from tests.search.strategy_toys import OVERHEAD_MS, ToyCostModel, toy_bounds, toy_space
@@ -80,6 +80,21 @@ def test_counts_are_exact(limits: dict[str, float], count: object) -> None:
     assert callable(count)
     expected = [p for p in POINTS if count(SPACE.resolve(p)) <= number]
     assert remaining == expected
+
+
+def test_fewer_bits_hold_a_limit_on_size() -> None:
+    config = SPACE.config.model_copy(update={"bits": (32, 8, 2)})
+    space = StagedSpace(config, input_shape=SPACE.input_shape, num_classes=SPACE.num_classes)
+    limited = LimitedSpace(toy_bounds(space, size_bytes=900.0))
+    rng = np.random.default_rng(0)
+    sizes = [count_bytes(space.resolve(space.sample(rng))) for _ in range(100)]
+    kept = [count_bytes(space.resolve(limited.sample(rng))) for _ in range(100)]
+    assert min(sizes) <= 900 < max(sizes)
+    assert max(kept) <= 900
+    # what a policy sees does not depend on whether size has a limit
+    free = toy_bounds(space).features(np.empty((1, 0), dtype=np.intp))
+    bound = limited.bounds.features(np.empty((1, 0), dtype=np.intp))
+    assert np.array_equal(free, bound)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.5), st.floats(0.01, 1.0))

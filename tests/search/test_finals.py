@@ -56,6 +56,7 @@ class FinalEvaluator(ToyEvaluator):
                     test_accuracy_no_exit=0.8,
                     test_size=10,
                     weights={"w": np.ones(2, dtype=np.float32)},
+                    quantisation='{"kept": true}' if index % 2 else None,
                 ),
             )
 
@@ -131,11 +132,14 @@ def test_the_next_of_the_front_takes_the_place_of_one_that_failed(tmp_path: Path
 def test_resuming_neither_trains_again_nor_changes_the_picks(tmp_path: Path) -> None:
     seen = history(6)
     bad = {seen[-1].architecture.digest, seen[0].architecture.digest}
-    first, *_ = train_picks(parts_of(tmp_path, FinalEvaluator(bad)), seen)
+    first, before, _ = train_picks(parts_of(tmp_path, FinalEvaluator(bad)), seen)
     again = FinalEvaluator(set())  # what failed is not tried again
     second, trained, _ = train_picks(parts_of(tmp_path, again), seen)
     assert second == first
     assert again.asked == []
+    kept = {digest: child.quantisation for digest, child in before.items()}
+    assert set(kept.values()) == {None, '{"kept": true}'}
+    assert {digest: child.quantisation for digest, child in trained.items()} == kept
     assert not bad & trained.keys()
 
 

@@ -19,9 +19,10 @@ def load(path: Path, *overrides: str) -> RunConfig:
     return validate(RunConfig, apply_overrides(read_mapping(path), overrides), str(path))
 
 
-def test_all_eight_are_there() -> None:
+def test_all_nine_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
+        "digits-bits",
         "digits-compress",
         "digits-quick",
         "digits",
@@ -30,6 +31,20 @@ def test_all_eight_are_there() -> None:
         "shapes-halving",
         "shapes",
     ]
+
+
+def test_bits_need_a_runtime_that_executes_them() -> None:
+    bits, plain = CONFIGS / "digits-bits.yaml", CONFIGS / "digits.yaml"
+    assert load(bits).decides_bits
+    assert not load(plain).decides_bits
+    assert not load(plain, "space.bits=[32]").decides_bits
+    for override in ("device.runtime=torch", "device.accelerator=cuda"):
+        with pytest.raises(UsageError, match=r"needs device\.runtime onnxruntime"):
+            load(bits, override)
+    with pytest.raises(UsageError, match="no network of this space runs in INT8"):
+        load(plain, "quantisation={calibration_images: 9}")
+    with pytest.raises(UsageError, match="the search decides about bits already"):
+        load(bits, "compression={steps: [{step: quantise}]}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

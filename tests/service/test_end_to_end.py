@@ -214,6 +214,28 @@ def test_killed_then_resumed(finished: Path, tmp_path: Path) -> None:
     assert_same_result(finished, run)
 
 
+def test_a_search_over_bits_exports_what_int8_executes(tmp_path: Path) -> None:
+    command: tuple[object, ...] = (
+        "search", CONFIGS / "digits-bits.yaml", *TINY, "--set", "space.bits=[8,4]",
+        "--set", "profile.budget_s=6", "--set", "search.strategy.batch_size=4",
+    )  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = netlathe(*command, "--out", whole)
+    assert done.returncode == 0, done.stderr
+    trials = pd.read_parquet(whole / "trials.parquet")
+    assert (trials["size_bytes"] <= 12000).all()
+    checked = netlathe("verify", whole / "best", "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert "int8" in checked.stdout
+    assert (whole / "best" / "model.int8.onnx").is_file()
+    process = started(*command, "--out", killed, "--device-file", whole / "device.json")
+    wait_for(lambda: any(killed.glob("finals/*.quantisation.json")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert netlathe("resume", killed).returncode == 0
+    assert_same_result(whole, killed)
+
+
 def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
