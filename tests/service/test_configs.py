@@ -19,7 +19,7 @@ def load(path: Path, *overrides: str) -> RunConfig:
     return validate(RunConfig, apply_overrides(read_mapping(path), overrides), str(path))
 
 
-def test_all_nine_are_there() -> None:
+def test_all_ten_are_there() -> None:
     assert [path.stem for path in FILES] == [
         "cluster",
         "digits-bits",
@@ -28,6 +28,7 @@ def test_all_nine_are_there() -> None:
         "digits",
         "image-folder",
         "nasbench201-table",
+        "shapes-bits",
         "shapes-halving",
         "shapes",
     ]
