@@ -41,7 +41,7 @@ def export_architecture(
     Args:
         document: with a threshold for each exit; its counts of parameters and MACs are filled in.
         weights: every parameter and buffer of `build_module`, by name.
-        extra: content of ``quantisation.json`` and ``model.int8.onnx`` of a quantised network.
+        extra: content of the files that only a quantised network has (`files.OPTIONAL`).
 
     Raises:
         ExportError: weights that do not fit the network, other `extra` files, or a `directory` that holds something else.
@@ -85,10 +85,9 @@ def _checked_extra(extra: Mapping[str, bytes]) -> Mapping[str, bytes]:
     unknown = sorted(set(extra) - set(files.OPTIONAL))
     if unknown:
         raise ExportError(f"extra: expected {' and '.join(files.OPTIONAL)}, got {unknown}")
-    if files.INT8_ONNX in extra and files.QUANTISATION not in extra:
-        raise ExportError(
-            f"extra: {files.INT8_ONNX} cannot be checked without {files.QUANTISATION}"
-        )
+    alone = sorted(set(extra) - {files.QUANTISATION})
+    if alone and files.QUANTISATION not in extra:
+        raise ExportError(f"extra: {alone[0]} cannot be checked without {files.QUANTISATION}")
     return extra
 
 

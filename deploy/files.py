@@ -30,7 +30,8 @@ DETERMINISTIC = (ARCHITECTURE, PICTURE, CONFIG, ONNX, CODE, WEIGHTS, README)
 EXPORT_FILES = (*DETERMINISTIC, CHECKSUMS, MEASUREMENTS)
 QUANTISATION = "quantisation.json"
 INT8_ONNX = "model.int8.onnx"
-OPTIONAL = (INT8_ONNX, QUANTISATION)
+PACKED = "model.packed.safetensors"
+OPTIONAL = (INT8_ONNX, PACKED, QUANTISATION)
 """Of a quantised network only; SHA256SUMS lists those that are there."""
 BYTECODE = "__pycache__"
 """What Python leaves in an export where ``model.py`` was imported."""

@@ -58,6 +58,23 @@ executes it with its INT8 kernels: load it in place of `model.onnx`. Its logits 
 rounded weights, but round no maps. `quantisation.json` holds all scales and zero points.
 """
 
+_PACKED = """
+## Packed weights
+
+`model.packed.safetensors` holds the weights in as many bits as they need, BatchNorm folded in: for a device that unpacks them
+itself. An array `<layer>.packed` unpacks like this, and comes in PyTorch's order; `<layer>.bias` is float32.
+
+```python
+import struct, numpy as np
+def unpack(data):  # uint8 array → one scale an output channel (or centroids), and the integers
+    _, bits, numbers, count = struct.unpack_from("<BBII", data)
+    flat = np.unpackbits(data[10 + 4 * numbers :], count=bits * count, bitorder="little")
+    integers = np.packbits(flat.reshape(-1, bits), axis=1, bitorder="little").ravel()
+    return np.frombuffer(data.tobytes(), "<f4", numbers, 10), integers, bits
+# weights[channel] = scale[channel] * (integers[channel] - 2 ** (bits - 1) + 1); of a codebook: centroids[integers]
+```
+"""
+
 _ROUNDED = """
 ## Quantised weights
 
@@ -86,8 +103,10 @@ def readme(
         name=model_name(document.digest),
     )
     quantised = ""
+    if files.PACKED in extra:
+        quantised = _PACKED
     if files.QUANTISATION in extra:
-        quantised = _INT8 if files.INT8_ONNX in extra else _ROUNDED
+        quantised = (_INT8 if files.INT8_ONNX in extra else _ROUNDED) + quantised
     marks = "".join(f"> **{_cell(mark)}**\n\n" for mark in info.marks)
     return (
         f"# {_cell(info.pick)}: {model_name(document.digest)}\n\n"

@@ -32,6 +32,7 @@ from deploy.verify_outputs import (
     check_outputs,
     rebuild,
 )
+from deploy.verify_packed import check_packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def _run_all(directory: Path, checks: _Checks, timeout_s: float) -> None:
     if files.optional_here(directory):
         checks.need("quantisation", lambda: check_quantisation(directory, document))
         checks.run("int8", lambda: check_int8(directory, document))
+        checks.run("packed", lambda: check_packed(directory, document))
 
 
 def _hashes(directory: Path) -> tuple[FileHash, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compress.quantisation.errors import QuantisationError
 from compress.quantisation.grids import check_bits, check_finite
-from compress.quantisation.packing import Packed, packed_size_bytes
+from deploy.packing import Packed, packed_size_bytes
 
 MAX_ROUNDS = 100
 """Of Lloyd's algorithm; it has mostly stopped by itself before."""

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from archspace import Layer, Network
 from child_models.layer_rules import has_norm, parameter_shapes
-from compress.quantisation.packing import packed_size_bytes
 from compress.quantisation.result import WeightForm
+from deploy.packing import packed_size_bytes
 
 Kind = Literal["depthwise", "pointwise", "grouped", "conv", "linear"]
 Bits = Annotated[int, Field(ge=2, le=8)] | Literal[32]

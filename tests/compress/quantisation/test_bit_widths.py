@@ -11,11 +11,11 @@ from archspace import Network
 from child_models import Dataset
 from compress.quantisation.bit_wall import lower_bits, size_cost
 from compress.quantisation.errors import BudgetUnreachable, QuantisationError
-from compress.quantisation.packing import HEADER_BYTES
 from compress.quantisation.plan import BitPlan, layer_size_bytes, mean_bits, network_size_bytes
 from compress.quantisation.post_training import WeightCalibration
 from compress.quantisation.sensitivity import Sensitivity, mean_kl, sensitivity_table
 from compress.trained_model import TrainedModel
+from deploy.packing import HEADER_BYTES
 
 
 def row(layer: str, bits: int, kl: float) -> Sensitivity:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from compress.quantisation.codebook import Codebook, kmeans_codebook
 from compress.quantisation.codebook import _reseeded as reseeded
 from compress.quantisation.errors import NotFinite, QuantisationError
-from compress.quantisation.packing import HEADER_BYTES, Packed, pack, packed_size_bytes, unpack
 from compress.quantisation.quantisers import CodebookQuantiser
+from deploy import ExportError
+from deploy.errors import BrokenExport
+from deploy.packing import HEADER_BYTES, Packed, pack, packed_size_bytes, unpack
 
 VALUES = arrays(np.float32, st.integers(1, 200), elements=st.floats(-100, 100, width=32))
 
@@ -128,9 +130,9 @@ def test_the_size_by_hand() -> None:
 def test_bytes_that_are_no_packed_weights_are_refused() -> None:
     data = pack(Packed(np.zeros(2, np.float32), np.array([1, 0, 1], np.uint8), 1))
     for broken in (data[:-1], data + b"x", data[:4], b"\x07" + data[1:]):
-        with pytest.raises(QuantisationError, match="expected"):
+        with pytest.raises(BrokenExport, match="expected"):
             unpack(broken)
-    with pytest.raises(QuantisationError, match="does not fit into 2 bits"):
+    with pytest.raises(ExportError, match="does not fit into 2 bits"):
         pack(Packed(np.zeros(1, np.float32), np.array([4], np.uint8), 2))
 
 

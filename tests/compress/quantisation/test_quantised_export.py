@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
 
 from archspace import ArchitectureDocument, Network
 from child_models import build_onnx
@@ -18,7 +19,7 @@ from compress.quantisation.export import quantised_files
 from compress.quantisation.result import Quantisation
 from compress.trained_model import TrainedModel
 from deploy import ExportError, ExportInfo, export_architecture, verify_export
-from deploy.files import CHECKSUMS, INT8_ONNX, QUANTISATION, WEIGHTS, read_weights
+from deploy.files import CHECKSUMS, INT8_ONNX, PACKED, QUANTISATION, WEIGHTS, read_weights
 
 Make = Callable[..., tuple[TrainedModel, NDArray[np.float32]]]
 
@@ -70,7 +71,8 @@ def test_an_export_passes_and_can_be_written_again(int8: tuple[TrainedModel, Pat
     details = {check.name: check.detail for check in report.checks}
     assert "7 nodes in INT8" in details["int8"]
     assert "7 layers on their grids, 9 maps" in details["quantisation"]
-    assert {INT8_ONNX, QUANTISATION} <= {file.name for file in report.files}
+    assert {INT8_ONNX, PACKED, QUANTISATION} <= {file.name for file in report.files}
+    assert "bytes, of" in details["packed"]
     assert "INT8" in (folder / "README.md").read_text()
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     export(model, folder)
@@ -133,6 +135,19 @@ def test_weights_off_their_grid_are_found_out(
     data["weights"]["deep"]["scale"] = [1.3 * s for s in data["weights"]["deep"]["scale"]]
     broken = copy(folder, tmp_path / "broken", quantisation__json=json.dumps(data).encode())
     assert "weights of layer deep are not numbers of its grid" in failures(broken)["quantisation"]
+
+
+@pytest.mark.slow
+def test_other_packed_weights_are_found_out(
+    int8: tuple[TrainedModel, Path], tmp_path: Path
+) -> None:
+    _, folder = int8
+    arrays = load_file(folder / PACKED)
+    arrays["deep.packed"][-1] ^= 1
+    broken = copy(folder, tmp_path / "broken", model__packed__safetensors=save(arrays))
+    assert "deep.weight is not what model.safetensors holds" in failures(broken)["packed"]
+    garbled = copy(folder, tmp_path / "garbled", model__packed__safetensors=b"no")
+    assert "cannot be read" in failures(garbled)["packed"]
 
 
 @pytest.mark.slow

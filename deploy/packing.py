@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.quantisation.errors import QuantisationError
+from deploy.errors import BrokenExport, ExportError
 
 _HEADER = struct.Struct("<BBII")
 HEADER_BYTES = _HEADER.size
@@ -39,12 +39,12 @@ def packed_size_bytes(integers: int, bits: int, numbers: int) -> int:
 
 
 def pack(content: Packed) -> bytes:
-    """Raises QuantisationError where an integer does not fit into the bits."""
+    """Raises ExportError where an integer does not fit into the bits."""
     integers, bits = content.integers.ravel(), content.bits
     if not 1 <= bits <= 8:
-        raise QuantisationError(f"bits: expected 1 to 8, got {bits}")
+        raise ExportError(f"bits: expected 1 to 8, got {bits}")
     if integers.size and int(integers.max()) >= 2**bits:
-        raise QuantisationError(f"{int(integers.max())} does not fit into {bits} bits")
+        raise ExportError(f"{int(integers.max())} does not fit into {bits} bits")
     spread = np.unpackbits(
         integers.astype(np.uint8)[:, None], axis=1, count=bits, bitorder="little"
     )
@@ -57,16 +57,16 @@ def unpack(data: bytes) -> Packed:
     """Inverse of `pack`; both arrays are flat.
 
     Raises:
-        QuantisationError: not such bytes, or too few or too many of them.
+        BrokenExport: not such bytes, or too few or too many of them.
     """
     if len(data) < HEADER_BYTES:
-        raise QuantisationError(f"expected at least {HEADER_BYTES} bytes, got {len(data)}")
+        raise BrokenExport(f"expected at least {HEADER_BYTES} bytes, got {len(data)}")
     form, bits, numbers, integers = _HEADER.unpack_from(data)
     if form != _FORMAT or not 1 <= bits <= 8:
-        raise QuantisationError(f"expected packed weights of format {_FORMAT}, got format {form}")
+        raise BrokenExport(f"expected packed weights of format {_FORMAT}, got format {form}")
     wanted = packed_size_bytes(integers, bits, numbers)
     if len(data) != wanted:
-        raise QuantisationError(f"expected {wanted} bytes, got {len(data)}; is the file cut off?")
+        raise BrokenExport(f"expected {wanted} bytes, got {len(data)}; is the file cut off?")
     body = np.frombuffer(data, dtype=np.uint8, offset=HEADER_BYTES + 4 * numbers)
     spread = np.unpackbits(body, count=integers * bits, bitorder="little").reshape(-1, bits)
     return Packed(
