@@ -89,14 +89,11 @@ class Storage:
         parsed = make_url(url)
         self._where = parsed.database or url
         try:
-            self._engine = sa.create_engine(parsed, **_engine_options(parsed))
+            self._engine = make_engine(parsed)
         except ImportError as error:
             raise LedgerError(
                 f"{error}; install netlathe[postgres] for a PostgreSQL ledger"
             ) from error
-        if parsed.get_backend_name() == "sqlite":
-            sa.event.listen(self._engine, "connect", _set_up_sqlite)
-            sa.event.listen(self._engine, "begin", _begin)
         try:
             self._prepare()
         except BaseException:
@@ -269,6 +266,21 @@ def _add_fidelities(connection: sa.Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE proposals ADD COLUMN fidelity TEXT")
     newer = sa.update(meta_table).where(meta_table.c.name == "schema_version").values(value="2")
     connection.execute(newer)
+
+
+def make_engine(url: sa.URL) -> sa.Engine:
+    """Connections as every store here wants them: what a transaction has written survives a power cut.
+
+    A transaction that writes is one of ``engine.execution_options(writes=True)``.
+
+    Raises:
+        ImportError: the driver of PostgreSQL is not installed.
+    """
+    engine = sa.create_engine(url, **_engine_options(url))
+    if url.get_backend_name() == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:

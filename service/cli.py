@@ -18,6 +18,8 @@ import typer
 
 from service.bench_cli import app as bench_app
 from service.errors import NetlatheError
+from service.jobs_cli import RESULTS, Results, StoreUrl, is_job
+from service.jobs_cli import app as jobs_app
 from service.latency_cli import app as latency_app
 
 app = typer.Typer(
@@ -31,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(bench_app, name="bench")
 app.add_typer(latency_app, name="latency")
+app.add_typer(jobs_app)
 
 Run = Annotated[Path, typer.Argument(help="A run directory, such as results/digits-s0.")]
 Config = Annotated[Path, typer.Argument(help="A run file (YAML), such as configs/digits.yaml.")]
@@ -112,7 +115,9 @@ def search(
 
 @app.command()
 def resume(
-    run: Run,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
+    ],
     accept_drift: Annotated[
         bool,
         typer.Option(
@@ -120,12 +125,19 @@ def resume(
             help="Go on even where measured latencies are far from predicted ones.",
         ),
     ] = False,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a stopped or killed run; it ends as if it had never been stopped."""
+    """Go on with a stopped or killed run; it ends as if it had never been stopped. Of a job: have it go on, or try again."""
+    if not Path(run).exists() and is_job(run, results, store):
+        from service.commands.jobs import run_resume_job
+
+        run_resume_job(run, results, store)
+        return
     from service.commands.search import run_resume_verb
 
-    run_resume_verb(run, accept_drift=accept_drift, as_json=as_json)
+    run_resume_verb(Path(run), accept_drift=accept_drift, as_json=as_json)
 
 
 @app.command()

@@ -1,0 +1,334 @@
+"""The verbs for jobs: what is asked of a results folder's store, and the server that carries it out."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from service.config_file import anchored, apply_overrides, read_mapping, validate
+from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
+from service.jobs.folder import JobsFolder
+from service.jobs.process import tail
+from service.jobs.progress import Pace, SessionProgress, pace, read_progress
+from service.jobs.spec import JobSpec
+from service.jobs.states import ENDED, JobState
+from service.jobs.store import Job, JobStore
+from service.jobs.supervisor import POLL_S, Supervisor
+from service.output import print_json, print_lines, print_table, talk
+from service.progress import duration
+
+_WATCH_S = 2.0
+_EVENTS_SHOWN = 10
+
+
+@contextmanager
+def opened(results: Path, store_url: str | None) -> Iterator[tuple[JobStore, JobsFolder]]:
+    """The store of a results folder, which is made if it is not there."""
+    folder = JobsFolder(results)
+    if store_url is None:
+        results.mkdir(parents=True, exist_ok=True)
+    store = JobStore(store_url or folder.database_url)
+    try:
+        yield store, folder
+    finally:
+        store.close()
+
+
+def run_submit(
+    config: Path,
+    results: Path,
+    store_url: str | None,
+    *,
+    job_id: str | None,
+    seed: int | None,
+    overrides: Sequence[str],
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Check the config and put it into the store. With `wait`, until the job has ended or is paused."""
+    data = apply_overrides(read_mapping(config), overrides)
+    if seed is not None:
+        data["seed"] = seed
+    data = anchored(data, config.parent)
+    if dry_run:
+        from service.run import dry_run as check
+
+        check(data, source=str(config), device_path=None, as_json=as_json)
+        return
+    from service.run_config import RunConfig
+
+    checked = validate(RunConfig, data, str(config))
+    job_id = job_id or f"{checked.name}-s{checked.seed}"
+    with opened(results, store_url) as (store, folder):
+        spec = JobSpec(config=data, seed=checked.seed)
+        if folder.run(job_id).path.exists() and job_id not in {job.id for job in store.jobs()}:
+            raise ConflictError(
+                f"{folder.run(job_id).path} is there already and no job; choose another --id"
+            )
+        job, fresh = store.submit(job_id, spec)
+        talk.print(f"{'submitted' if fresh else 'there already'}: {job.id} ({job.state})")
+        if wait:
+            job = _watched(store, folder, job.id)
+        _show(job, folder, as_json=as_json)
+    if wait and job.state is not JobState.SUCCEEDED:
+        error = StoppedError if job.state is JobState.PAUSED else NetlatheError
+        raise error(f"job {job.id} is {job.state}: {job.message}")
+
+
+def run_serve(results: Path, store_url: str | None, *, at_once: int, until_idle: bool) -> None:
+    """Carry jobs out until a signal; the first one lets them stop, a second one ends them at once."""
+    logging.getLogger("service.jobs").setLevel(logging.INFO)
+    signals: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with opened(results, store_url) as (store, folder):
+            supervisor = Supervisor(store, folder, at_once=at_once)
+            talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
+            _serve(supervisor, store, signals, until_idle=until_idle)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if signals:
+        raise StoppedError("stopped; `netlathe serve` goes on with what was at work")
+
+
+def _serve(
+    supervisor: Supervisor, store: JobStore, signals: list[int], *, until_idle: bool
+) -> None:
+    asked = False
+    while True:
+        supervisor.step()
+        if signals and not asked:
+            asked = True
+            talk.print("stopping (again to force)…")
+            supervisor.stop()
+        if len(signals) > 1:
+            supervisor.kill()
+        if asked and not supervisor.running:
+            return
+        if until_idle and not supervisor.running and not _waiting(store):
+            return
+        time.sleep(POLL_S)
+
+
+def _waiting(store: JobStore) -> bool:
+    idle = ENDED | {JobState.PAUSED}
+    return any(job.state not in idle for job in store.jobs())
+
+
+def run_list(results: Path, store_url: str | None, *, state: str | None, as_json: bool) -> None:
+    """All jobs, or those in one state."""
+    states = None if state is None else [_state(state)]
+    with opened(results, store_url) as (store, folder):
+        jobs = store.jobs(states)
+        if as_json:
+            print_json([_facts(job, folder) for job in jobs])
+            return
+        rows = [
+            (
+                job.id,
+                str(job.state),
+                str(job.attempt),
+                _when(job.created),
+                _progress_text(job, folder),
+            )
+            for job in jobs
+        ]
+        columns = ("job", "state", "attempt", "submitted", "progress")
+        print_table(f"Jobs of {results}", columns, rows, left=columns)
+
+
+def run_status(job_id: str, results: Path, store_url: str | None, *, as_json: bool) -> None:
+    """One job, and what happened to it."""
+    with opened(results, store_url) as (store, folder):
+        job, events = store.get(job_id), store.events(job_id)
+        if as_json:
+            told = [{**asdict(event), "at": _when(event.at)} for event in events]
+            print_json({**_facts(job, folder), "events": told})
+            return
+        _show(job, folder, as_json=False)
+        rows = [
+            (_when(e.at), str(e.attempt), str(e.state), e.reason or "", e.message)
+            for e in events[-_EVENTS_SHOWN:]
+        ]
+        columns = ("when", "attempt", "state", "reason", "what")
+        print_table("What happened", columns, rows, left=columns)
+
+
+def run_watch(job_id: str, results: Path, store_url: str | None) -> None:
+    """A line whenever something has changed, until the job has ended or is paused."""
+    with opened(results, store_url) as (store, folder):
+        job = _watched(store, folder, job_id)
+        print_lines(f"{job.id}: {job.state} {job.message}".rstrip())
+
+
+def run_logs(job_id: str, results: Path, store_url: str | None, *, follow: bool) -> None:
+    """What the job's processes said: the end of it, or on and on."""
+    with opened(results, store_url) as (store, folder):
+        store.get(job_id)
+        log = folder.log(job_id)
+        if not log.is_file():
+            raise NotFoundError(f"job {job_id} has no log yet: no server has taken it")
+        if not follow:
+            sys.stdout.write(tail(log))
+            return
+        with log.open("r", encoding="utf-8", errors="replace") as file:
+            while True:
+                sys.stdout.write(file.read())
+                sys.stdout.flush()
+                if store.get(job_id).state in ENDED | {JobState.PAUSED}:
+                    return
+                time.sleep(POLL_S)
+
+
+def run_pause(job_id: str, results: Path, store_url: str | None) -> None:
+    with opened(results, store_url) as (store, _):
+        job = store.pause(job_id)
+        talk.print(f"{job.id}: {job.state}")
+
+
+def run_cancel(job_id: str, results: Path, store_url: str | None, *, now: bool) -> None:
+    with opened(results, store_url) as (store, _):
+        job = store.cancel(job_id, at_once=now)
+        talk.print(f"{job.id}: {job.state}")
+
+
+def run_resume_job(job_id: str, results: Path, store_url: str | None) -> None:
+    with opened(results, store_url) as (store, _):
+        job = store.resume(job_id)
+        talk.print(f"{job.id}: {job.state}, attempt {job.attempt}")
+
+
+def run_delete(job_id: str, results: Path, store_url: str | None, *, files: bool) -> None:
+    """Forget a job; its run directory stays, unless `files`."""
+    with opened(results, store_url) as (store, folder):
+        store.delete(job_id)
+        folder.config(job_id).unlink(missing_ok=True)
+        folder.log(job_id).unlink(missing_ok=True)
+        run = folder.run(job_id).path
+        if files and run.is_dir():
+            shutil.rmtree(run)
+        kept = run.is_dir()
+    talk.print(f"{job_id}: forgotten; {run} stays" if kept else f"{job_id}: deleted")
+
+
+def run_best(job_id: str, results: Path, store_url: str | None, *, as_json: bool) -> None:
+    """The best network of each strategy so far."""
+    with opened(results, store_url) as (store, folder):
+        store.get(job_id)
+        sessions = [s for s in read_progress(folder.run(job_id)) if s.best_digest]
+        if not sessions:
+            raise NotFoundError(f"job {job_id} has evaluated no network yet")
+        if as_json:
+            print_json([asdict(session) for session in sessions])
+            return
+        rows = [
+            (
+                s.name,
+                s.best_digest or "",
+                _percent(s),
+                f"{s.best_latency_ms or 0:.4g}",
+                f"{s.best_reward:.4f}",
+            )
+            for s in sessions
+        ]
+        columns = ("strategy", "network", "accuracy %", "latency ms, predicted", "reward")
+        print_table(f"{job_id}: best so far (validation, short schedule)", columns, rows)
+
+
+def _watched(store: JobStore, folder: JobsFolder, job_id: str) -> Job:
+    """Until the job has ended or is paused; then that job."""
+    said = ""
+    began, first = time.monotonic(), read_progress(folder.run(job_id))
+    while True:
+        job = store.get(job_id)
+        line = f"{job.state}: {_progress_text(job, folder)}"
+        sessions = read_progress(folder.run(job_id))
+        speed = pace(sessions, first, time.monotonic() - began, _sessions_to_come(job, sessions))
+        if line != said:
+            said = line
+            talk.print(line + (f", {_pace_text(speed)}" if speed else ""))
+        if job.state in ENDED or job.state is JobState.PAUSED:
+            return job
+        time.sleep(_WATCH_S)
+
+
+def _sessions_to_come(job: Job, sessions: Sequence[SessionProgress]) -> int:
+    search = job.spec.config.get("search", {})
+    controls = search.get("controls") if isinstance(search, dict) else None
+    planned = 1 + (len(controls) if isinstance(controls, list) else 1)
+    return max(0, planned - len(sessions)) if sessions else 0
+
+
+def _pace_text(speed: Pace) -> str:
+    low, high = (duration(3600 * hours) for hours in (speed.hours_low, speed.hours_high))
+    return f"{speed.per_hour:.0f}/h, {low} to {high} left"
+
+
+def _show(job: Job, folder: JobsFolder, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_facts(job, folder))
+        return
+    because = f" ({job.reason})" if job.reason else ""
+    print_lines(
+        f"{job.id}: {job.state}{because} {job.message}".rstrip(),
+        f"  {_progress_text(job, folder)}",
+        f"  run directory {folder.run(job.id).path}",
+    )
+
+
+def _facts(job: Job, folder: JobsFolder) -> dict[str, Any]:
+    run = folder.run(job.id)
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "attempt": job.attempt,
+        "reason": job.reason,
+        "message": job.message,
+        "created": _when(job.created),
+        "updated": _when(job.updated),
+        "run_dir": str(run.path.absolute()),
+        "log": str(folder.log(job.id).absolute()),
+        "sessions": [asdict(session) for session in read_progress(run)],
+    }
+
+
+def _progress_text(job: Job, folder: JobsFolder) -> str:
+    sessions = read_progress(folder.run(job.id))
+    if not sessions:
+        return "nothing evaluated yet"
+    return "; ".join(
+        f"{s.name} {s.paid:g}/{s.budget:g} children, front {s.front}, best {_percent(s)} %"
+        for s in sessions
+    )
+
+
+def _percent(session: SessionProgress) -> str:
+    return "–" if session.best_accuracy is None else f"{100 * session.best_accuracy:.1f}"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _state(name: str) -> JobState:
+    try:
+        return JobState(name.upper())
+    except ValueError:
+        names = ", ".join(state.value.lower() for state in JobState)
+        raise UsageError(f"--state {name!r}: expected one of {names}") from None

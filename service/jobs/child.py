@@ -1,0 +1,30 @@
+"""The process of one job: the command line, which stops when the server that started it is gone.
+
+Its standard input is a pipe from the server. When the server dies, however it dies, the pipe ends, and the search stops as it does on
+Ctrl-C: what was paid for is kept, and whoever takes the job next goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+def main() -> None:
+    """``python -m service.jobs.child VERB …``."""
+    threading.Thread(target=_stop_with_server, args=(sys.stdin.fileno(),), daemon=True).start()
+    from service import cli
+
+    cli.main()
+
+
+def _stop_with_server(pipe: int) -> None:
+    while os.read(pipe, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Where the jobs of a results folder keep things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class JobsFolder:
+    """Paths. A job's run directory is ``RESULTS/ID``, like that of any search."""
+
+    results: Path
+
+    @property
+    def database_url(self) -> str:
+        """Of the store, where no other is given."""
+        return f"sqlite:///{(self.results / 'jobs.db').absolute()}"
+
+    def run(self, job_id: str) -> RunFolder:
+        """The job's run directory."""
+        return RunFolder(self.results / job_id)
+
+    def config(self, job_id: str) -> Path:
+        """What the job's search is started with."""
+        return self.results / ".jobs" / f"{job_id}.yaml"
+
+    def log(self, job_id: str) -> Path:
+        """All that its processes said, attempt after attempt."""
+        return self.results / ".jobs" / f"{job_id}.log"

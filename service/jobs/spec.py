@@ -1,0 +1,36 @@
+"""What a job is asked to do, in one canonical form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """A search: its config with overrides applied and absolute paths, and its seed."""
+
+    config: Mapping[str, Any]
+    seed: int
+
+    def to_json(self) -> str:
+        """Equal specs give equal text, whatever the order of keys."""
+        return json.dumps(
+            {"config": self.config, "seed": self.seed},
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> JobSpec:
+        data = json.loads(text)
+        return cls(config=data["config"], seed=data["seed"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical text, 16 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]

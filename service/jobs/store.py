@@ -1,0 +1,467 @@
+"""The jobs of a results folder, in SQLite or PostgreSQL.
+
+Every change of state is a compare-and-swap: it names the states it may start from (and, where a server makes it, its lease), and
+happens with its event in one transaction or not at all. A server holds a job by a lease with a fencing token, which grows with
+each claim; what a server reports under an older token changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from evaluation.storage import make_engine, make_url
+from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.jobs.spec import JobSpec
+from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
+
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+Clock = Callable[[], float]
+
+_metadata = sa.MetaData()
+
+_jobs = sa.Table(
+    "jobs",
+    _metadata,
+    sa.Column("id", sa.String(63), primary_key=True),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("spec_digest", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("created", sa.Float(53), nullable=False),
+    sa.Column("updated", sa.Float(53), nullable=False),
+    sa.Column("at_once", sa.Boolean, nullable=False),
+    sa.Column("lease_owner", sa.String(255)),
+    sa.Column("lease_token", sa.Integer, nullable=False),
+    sa.Column("lease_until", sa.Float(53)),
+)
+
+_events = sa.Table(
+    "job_events",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("job", sa.ForeignKey("jobs.id"), nullable=False, index=True),
+    sa.Column("at", sa.Float(53), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sqlite_autoincrement=True,  # numbers of deleted events are not given again
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """A server's hold on a job."""
+
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job as the store has it.
+
+    Attributes:
+        attempt: 1, and one more each time that a failed or cancelled job is resumed.
+        reason: of a failure or an unasked pause, else None.
+        created, updated: seconds since 1970.
+        at_once: a cancellation does not wait for children that are being trained.
+        lease: of the server that has it, or had it last; None before any had it.
+        lease_until: when that lease ends, in seconds since 1970; None where nobody holds it.
+    """
+
+    id: str
+    spec: JobSpec
+    state: JobState
+    attempt: int
+    reason: Reason | None
+    message: str
+    created: float
+    updated: float
+    at_once: bool
+    lease: Lease | None
+    lease_until: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """One change of state."""
+
+    number: int
+    at: float
+    attempt: int
+    state: JobState
+    reason: Reason | None
+    message: str
+
+
+class LeaseLost(NetlatheError):
+    """Another server has the job now, or it is no longer in a state that this change starts from."""
+
+
+class JobStore:
+    """See the file's head. May be used by several processes, not by several threads.
+
+    Args:
+        url: a database URL, ``sqlite:///FILE`` or ``postgresql+psycopg://…``.
+        clock: seconds since 1970.
+
+    Raises:
+        UsageError: not a usable URL.
+        NetlatheError: the database cannot be opened.
+    """
+
+    def __init__(self, url: str, *, clock: Clock = time.time) -> None:
+        try:
+            parsed = make_url(url)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self._clock = clock
+        self._where = parsed.database or url
+        try:
+            self._engine = make_engine(parsed).execution_options(writes=True)
+        except ImportError as error:
+            raise NetlatheError(f"{error}; install netlathe[postgres]") from error
+        with self._transaction() as connection:
+            _metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Close all connections. Safe to call twice."""
+        self._engine.dispose()
+
+    def submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
+        """(the job, whether it is new): the same id and spec again is the job that there is.
+
+        Raises:
+            UsageError: an id that is none.
+            ConflictError: a job of that id asks for something else.
+        """
+        if not ID.fullmatch(job_id):
+            raise UsageError(
+                f"id {job_id!r}: expected up to 63 lower-case letters, digits and dashes, the first no dash"
+            )
+        try:
+            return self._submit(job_id, spec)
+        except NetlatheError as error:
+            if isinstance(error.__cause__, sa.exc.IntegrityError):
+                return self._submit(job_id, spec)  # somebody was quicker
+            raise
+
+    def _submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
+        now = self._clock()
+        with self._transaction() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one_or_none()
+            if row is not None:
+                if row.spec_digest != spec.digest:
+                    raise ConflictError(
+                        f"job {job_id} exists already and asks for something else; choose another --id"
+                    )
+                return _job(row), False
+            connection.execute(
+                sa.insert(_jobs).values(
+                    id=job_id,
+                    spec=spec.to_json(),
+                    spec_digest=spec.digest,
+                    state=JobState.PENDING,
+                    attempt=1,
+                    reason="",
+                    message="",
+                    created=now,
+                    updated=now,
+                    at_once=False,
+                    lease_token=0,
+                )
+            )
+            _record(connection, job_id, now, 1, JobState.PENDING, None, "submitted")
+            return _get(connection, job_id), True
+
+    def get(self, job_id: str) -> Job:
+        """Raises NotFoundError."""
+        with self._transaction() as connection:
+            return _get(connection, job_id)
+
+    def jobs(self, states: Collection[JobState] | None = None) -> list[Job]:
+        """In order of submission."""
+        query = sa.select(_jobs).order_by(_jobs.c.created, _jobs.c.id)
+        if states is not None:
+            query = query.where(_jobs.c.state.in_([str(state) for state in states]))
+        with self._transaction() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
+        """What happened to a job, oldest first; `after` is the number of the last one known."""
+        query = (
+            sa.select(_events)
+            .where(_events.c.job == job_id, _events.c.number > after)
+            .order_by(_events.c.number)
+        )
+        with self._transaction() as connection:
+            _get(connection, job_id)
+            return [_event(row) for row in connection.execute(query)]
+
+    def pause(self, job_id: str) -> Job:
+        """Ask for a pause; what was paid for stays. Raises NotFoundError, ConflictError."""
+        return self._ask(job_id, JobState.PAUSED, JobState.PAUSING, "pause asked for")
+
+    def cancel(self, job_id: str, *, at_once: bool = False) -> Job:
+        """Ask for the end; `at_once` does not wait for what is being trained. Raises NotFoundError, ConflictError."""
+        return self._ask(
+            job_id, JobState.CANCELLED, JobState.CANCELLING, "cancel asked for", at_once=at_once
+        )
+
+    def resume(self, job_id: str) -> Job:
+        """A paused job goes on; a failed or cancelled one is tried again. Others stay as they are.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it has succeeded, or is being paused or cancelled.
+        """
+        with self._transaction() as connection:
+            job = _get(connection, job_id)
+            if job.state in (JobState.PAUSED, JobState.FAILED, JobState.CANCELLED):
+                attempt = job.attempt + (job.state in ENDED)
+                return self._move(
+                    connection,
+                    job,
+                    JobState.PENDING,
+                    message="resumed",
+                    attempt=attempt,
+                    at_once=False,
+                )
+            if job.state in (JobState.PENDING, JobState.STARTING, JobState.RUNNING) or (
+                job.state is JobState.RECOVERING
+            ):
+                return job
+            raise ConflictError(f"job {job_id} is {job.state}; it cannot be resumed")
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that has ended or is paused. Raises NotFoundError, ConflictError."""
+        with self._transaction() as connection:
+            job = _get(connection, job_id)
+            if job.state not in ENDED | {JobState.PAUSED}:
+                raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
+            connection.execute(sa.delete(_events).where(_events.c.job == job_id))
+            connection.execute(sa.delete(_jobs).where(_jobs.c.id == job_id))
+
+    def claim(self, owner: str, lease_s: float) -> Job | None:
+        """The next job that waits, with a lease for `owner`, in STARTING; None where none waits.
+
+        Jobs whose server let its lease run out come first: those that were at work are RECOVERING (and are claimed), those that
+        were being paused or cancelled are so now, since nobody works on them any more.
+        """
+        try:
+            return self._claim(owner, lease_s)
+        except LeaseLost:
+            return None  # another server was quicker
+
+    def _claim(self, owner: str, lease_s: float) -> Job | None:
+        now = self._clock()
+        with self._transaction() as connection:
+            for job in self._overdue(connection, now):
+                self._abandoned(connection, job)
+            waiting = (JobState.RECOVERING, JobState.PENDING)
+            query = (
+                sa.select(_jobs)
+                .where(_jobs.c.state.in_([str(state) for state in waiting]))
+                .where(sa.or_(_jobs.c.lease_until.is_(None), _jobs.c.lease_until <= now))
+                .order_by(_jobs.c.state.desc(), _jobs.c.created, _jobs.c.id)
+            )
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            job = _job(row)
+            token = row.lease_token + 1
+            return self._move(
+                connection,
+                job,
+                JobState.STARTING,
+                message=f"taken by {owner}",
+                lease_owner=owner,
+                lease_token=token,
+                lease_until=now + lease_s,
+            )
+
+    def renew(self, job_id: str, lease: Lease, lease_s: float) -> Job:
+        """Hold on to a job. Raises LeaseLost, NotFoundError."""
+        with self._transaction() as connection:
+            job = self._held(connection, job_id, lease)
+            until = self._clock() + lease_s
+            connection.execute(
+                sa.update(_jobs).where(_jobs.c.id == job_id).values(lease_until=until)
+            )
+            return job
+
+    def report(
+        self,
+        job_id: str,
+        lease: Lease,
+        to: JobState,
+        *,
+        reason: Reason | None = None,
+        message: str = "",
+        again_in_s: float | None = None,
+    ) -> Job:
+        """A server's own change of state; one out of the active states gives the lease back.
+
+        Args:
+            again_in_s: of a job that goes to RECOVERING: not to be claimed sooner.
+
+        Raises:
+            LeaseLost: another server has the job, or it cannot become `to` from what it is.
+            NotFoundError: the job was deleted.
+        """
+        with self._transaction() as connection:
+            job = self._held(connection, job_id, lease)
+            if to not in TRANSITIONS[job.state]:
+                raise LeaseLost(f"job {job_id} is {job.state}, which {to} cannot follow")
+            again_at = None if again_in_s is None else self._clock() + again_in_s
+            values: dict[str, Any] = {} if to in ACTIVE else {"lease_until": again_at}
+            return self._move(connection, job, to, reason=reason, message=message, **values)
+
+    def _ask(
+        self,
+        job_id: str,
+        idle: JobState,
+        at_work: JobState,
+        message: str,
+        *,
+        at_once: bool = False,
+    ) -> Job:
+        with self._transaction() as connection:
+            job = _get(connection, job_id)
+            if job.state is idle or (job.state is at_work and job.at_once >= at_once):
+                return job
+            if job.state is at_work:
+                return self._move(connection, job, at_work, message=message, at_once=True)
+            for to in (idle, at_work):
+                allowed = to in TRANSITIONS[job.state]
+                if allowed and (to is at_work or job.state not in ACTIVE):
+                    return self._move(connection, job, to, message=message, at_once=at_once)
+            raise ConflictError(f"job {job_id} is {job.state}; it cannot become {idle}")
+
+    def _overdue(self, connection: sa.Connection, now: float) -> Sequence[Job]:
+        query = sa.select(_jobs).where(
+            _jobs.c.state.in_([str(state) for state in ACTIVE]), _jobs.c.lease_until <= now
+        )
+        return [_job(row) for row in connection.execute(query)]
+
+    def _abandoned(self, connection: sa.Connection, job: Job) -> None:
+        to = {
+            JobState.PAUSING: JobState.PAUSED,
+            JobState.CANCELLING: JobState.CANCELLED,
+        }.get(job.state, JobState.RECOVERING)
+        message = f"{job.lease.owner if job.lease else 'its server'} was not heard of any more"
+        # the token grows: whatever that server still reports is too late
+        token = (job.lease.token if job.lease else 0) + 1
+        self._move(connection, job, to, message=message, lease_until=None, lease_token=token)
+
+    def _held(self, connection: sa.Connection, job_id: str, lease: Lease) -> Job:
+        job = _get(connection, job_id)
+        if job.lease != lease or job.state not in ACTIVE:
+            raise LeaseLost(f"job {job_id} is no longer held by {lease.owner}")
+        return job
+
+    def _move(
+        self,
+        connection: sa.Connection,
+        job: Job,
+        to: JobState,
+        *,
+        reason: Reason | None = None,
+        message: str = "",
+        attempt: int | None = None,
+        **values: Any,
+    ) -> Job:
+        now = self._clock()
+        changed = connection.execute(
+            sa.update(_jobs)
+            .where(_jobs.c.id == job.id, _jobs.c.state == job.state)
+            .values(
+                state=to,
+                reason=reason or "",
+                message=message,
+                attempt=attempt or job.attempt,
+                updated=now,
+                **values,
+            )
+        )
+        if changed.rowcount != 1:
+            raise LeaseLost(f"job {job.id} has just changed; try again")
+        _record(connection, job.id, now, attempt or job.attempt, to, reason, message)
+        return _get(connection, job.id)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            raise NetlatheError(
+                f"job store {self._where}: {getattr(error, 'orig', error)}"
+            ) from error
+
+
+def _get(connection: sa.Connection, job_id: str) -> Job:
+    row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no job {job_id!r}; `netlathe list` shows those that there are")
+    return _job(row)
+
+
+def _record(
+    connection: sa.Connection,
+    job_id: str,
+    at: float,
+    attempt: int,
+    state: JobState,
+    reason: Reason | None,
+    message: str,
+) -> None:
+    connection.execute(
+        sa.insert(_events).values(
+            job=job_id,
+            at=at,
+            attempt=attempt,
+            state=state,
+            reason=reason or "",
+            message=message,
+        )
+    )
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    lease = Lease(owner=row.lease_owner, token=row.lease_token) if row.lease_owner else None
+    return Job(
+        id=row.id,
+        spec=JobSpec.from_json(row.spec),
+        state=JobState(row.state),
+        attempt=row.attempt,
+        reason=Reason(row.reason) if row.reason else None,
+        message=row.message,
+        created=row.created,
+        updated=row.updated,
+        at_once=row.at_once,
+        lease=lease,
+        lease_until=row.lease_until,
+    )
+
+
+def _event(row: sa.Row[Any]) -> JobEvent:
+    return JobEvent(
+        number=row.number,
+        at=row.at,
+        attempt=row.attempt,
+        state=JobState(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        message=row.message,
+    )

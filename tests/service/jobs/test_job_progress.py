@@ -1,0 +1,32 @@
+"""What is said of a job while it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.jobs.progress import SessionProgress, _front_size, pace
+
+
+def session(paid: float, budget: float = 64) -> SessionProgress:
+    return SessionProgress(
+        name="ppo-0", paid=paid, budget=budget, children=int(paid), front=1, best_reward=None,
+        best_accuracy=None, best_latency_ms=None, best_digest=None,
+    )  # fmt: skip
+
+
+def test_pace_by_hand() -> None:
+    """16 children in 10 minutes; 32 and a control's 64 are left: one hour, ± 50 %."""
+    found = pace([session(32)], [session(16)], 600, more_sessions=1)
+    assert found is not None
+    assert found.per_hour == pytest.approx(96)
+    assert (found.hours_low, found.hours_high) == (pytest.approx(0.5), pytest.approx(2.0))
+
+
+def test_no_pace_before_two_children() -> None:
+    assert pace([session(1)], [], 60) is None
+    assert pace([], [], 60) is None
+
+
+def test_front_by_hand() -> None:
+    assert _front_size([]) == 0
+    assert _front_size([(0.9, 2.0), (0.8, 1.0), (0.7, 1.5), (0.9, 3.0), (0.8, 1.0)]) == 2
