@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from service.jobs.folder import JOBS_DB
+
 app = typer.Typer()
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, as `list` shows it.")]
@@ -27,7 +29,7 @@ RESULTS = Path("results")
 
 def is_job(name: str, results: Path, store: str | None) -> bool:
     """Whether `name` can only be a job's id: there is a store, and the name is no path."""
-    return "/" not in name and (store is not None or (results / "jobs.db").is_file())
+    return "/" not in name and (store is not None or (results / JOBS_DB).is_file())
 
 
 @app.command()
@@ -52,6 +54,9 @@ def submit(
         str | None, typer.Option("--id", help="Id of the job (default: NAME-sSEED of the config).")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the search.")] = None,
+    device_file: Annotated[
+        Path | None, typer.Option("--device-file", help="Use this profile instead of measuring.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting: --set search.budget=20.")
     ] = None,
@@ -72,6 +77,7 @@ def submit(
         store,
         job_id=job_id,
         seed=seed,
+        device_file=device_file,
         overrides=overrides or [],
         wait=wait,
         dry_run=dry_run,

@@ -17,7 +17,7 @@ from typing import Any
 
 from service.config_file import anchored, apply_overrides, read_mapping, validate
 from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
-from service.jobs.folder import JobsFolder
+from service.jobs.folder import JOBS_DB, JobsFolder
 from service.jobs.process import tail
 from service.jobs.progress import Pace, SessionProgress, pace, read_progress
 from service.jobs.spec import JobSpec
@@ -32,10 +32,14 @@ _EVENTS_SHOWN = 10
 
 
 @contextmanager
-def opened(results: Path, store_url: str | None) -> Iterator[tuple[JobStore, JobsFolder]]:
-    """The store of a results folder, which is made if it is not there."""
+def opened(
+    results: Path, store_url: str | None, *, make: bool = False
+) -> Iterator[tuple[JobStore, JobsFolder]]:
+    """The store of a results folder. Raises NotFoundError where there is none, unless it may be made."""
     folder = JobsFolder(results)
-    if store_url is None:
+    if store_url is None and not make and not (results / JOBS_DB).is_file():
+        raise NotFoundError(f"{results} has no jobs; `netlathe submit CONFIG` makes the first one")
+    if make:
         results.mkdir(parents=True, exist_ok=True)
     store = JobStore(store_url or folder.database_url)
     try:
@@ -51,6 +55,7 @@ def run_submit(
     *,
     job_id: str | None,
     seed: int | None,
+    device_file: Path | None,
     overrides: Sequence[str],
     wait: bool,
     dry_run: bool,
@@ -64,14 +69,17 @@ def run_submit(
     if dry_run:
         from service.run import dry_run as check
 
-        check(data, source=str(config), device_path=None, as_json=as_json)
+        check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
     from service.run_config import RunConfig
 
+    if device_file is not None and not device_file.is_file():
+        raise NotFoundError(f"no device file at {device_file}")
     checked = validate(RunConfig, data, str(config))
     job_id = job_id or f"{checked.name}-s{checked.seed}"
-    with opened(results, store_url) as (store, folder):
-        spec = JobSpec(config=data, seed=checked.seed)
+    with opened(results, store_url, make=True) as (store, folder):
+        device = str(device_file.absolute()) if device_file is not None else None
+        spec = JobSpec(config=data, seed=checked.seed, device_file=device)
         if folder.run(job_id).path.exists() and job_id not in {job.id for job in store.jobs()}:
             raise ConflictError(
                 f"{folder.run(job_id).path} is there already and no job; choose another --id"
@@ -96,7 +104,7 @@ def run_serve(results: Path, store_url: str | None, *, at_once: int, until_idle:
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with opened(results, store_url) as (store, folder):
+        with opened(results, store_url, make=True) as (store, folder):
             supervisor = Supervisor(store, folder, at_once=at_once)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
             _serve(supervisor, store, signals, until_idle=until_idle)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from service.run_folder import RunFolder
 
+JOBS_DB = "jobs.db"
+
 
 @dataclass(frozen=True, slots=True)
 class JobsFolder:
@@ -17,7 +19,7 @@ class JobsFolder:
     @property
     def database_url(self) -> str:
         """Of the store, where no other is given."""
-        return f"sqlite:///{(self.results / 'jobs.db').absolute()}"
+        return f"sqlite:///{(self.results / JOBS_DB).absolute()}"
 
     def run(self, job_id: str) -> RunFolder:
         """The job's run directory."""

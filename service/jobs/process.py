@@ -35,6 +35,8 @@ class JobProcess:
             config.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(config, yaml.safe_dump(dict(spec.config), sort_keys=False))
             command = ["search", str(config), "--out", str(run.path), "--seed", str(spec.seed)]
+            if spec.device_file is not None:
+                command += ["--device-file", spec.device_file]
         self.log = folder.log(job_id)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()

@@ -11,15 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """A search: its config with overrides applied and absolute paths, and its seed."""
+    """A search: its config with overrides applied and absolute paths, its seed, and a device file if it is not to measure."""
 
     config: Mapping[str, Any]
     seed: int
+    device_file: str | None = None
 
     def to_json(self) -> str:
         """Equal specs give equal text, whatever the order of keys."""
         return json.dumps(
-            {"config": self.config, "seed": self.seed},
+            {"config": self.config, "seed": self.seed, "device_file": self.device_file},
             sort_keys=True,
             separators=(",", ":"),
             allow_nan=False,
@@ -28,7 +29,7 @@ class JobSpec:
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
         data = json.loads(text)
-        return cls(config=data["config"], seed=data["seed"])
+        return cls(**data)
 
     @property
     def digest(self) -> str:
