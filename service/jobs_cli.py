@@ -40,11 +40,31 @@ def serve(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when no job waits or runs.")
     ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option("--http", help="Serve HTTP, too: a port of this machine, or HOST:PORT."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="What requests must carry (a file of mode 600)."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="Another name that this server goes by."),
+    ] = None,
 ) -> None:
     """Carry out the jobs of a results folder; what was at work when a server died goes on."""
     from service.commands.jobs import run_serve
 
-    run_serve(results, store, at_once=jobs, until_idle=until_idle)
+    run_serve(
+        results,
+        store,
+        at_once=jobs,
+        until_idle=until_idle,
+        http=http,
+        token_file=token_file,
+        allow_hosts=allow_host or [],
+    )
 
 
 @app.command()

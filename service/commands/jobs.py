@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +94,16 @@ def run_submit(
         raise error(f"job {job.id} is {job.state}: {job.message}")
 
 
-def run_serve(results: Path, store_url: str | None, *, at_once: int, until_idle: bool) -> None:
+def run_serve(
+    results: Path,
+    store_url: str | None,
+    *,
+    at_once: int,
+    until_idle: bool,
+    http: str | None,
+    token_file: Path | None,
+    allow_hosts: Sequence[str],
+) -> None:
     """Carry jobs out until a signal; the first one lets them stop, a second one ends them at once."""
     logging.getLogger("service.jobs").setLevel(logging.INFO)
     signals: list[int] = []
@@ -104,9 +113,24 @@ def run_serve(results: Path, store_url: str | None, *, at_once: int, until_idle:
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with opened(results, store_url, make=True) as (store, folder):
+        with opened(results, store_url, make=True) as (store, folder), ExitStack() as stack:
             supervisor = Supervisor(store, folder, at_once=at_once)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
+            if http is not None:
+                from service.http.serving import http_server
+
+                url = stack.enter_context(
+                    http_server(
+                        store_url or folder.database_url,
+                        folder,
+                        http,
+                        token_file=token_file,
+                        allow_hosts=allow_hosts,
+                    )
+                )
+                talk.print(
+                    f"HTTP: {url}/api/v1/jobs{'' if token_file else ' (no token: this machine only)'}"
+                )
             _serve(supervisor, store, signals, until_idle=until_idle)
     finally:
         for each, handler in before.items():

@@ -55,6 +55,8 @@ def read_progress(folder: RunFolder) -> list[SessionProgress]:
         return []
     engine = make_engine(make_url(folder.ledger_url))
     try:
+        if not sa.inspect(engine).has_table(proposals_table.name):
+            return []  # its search has only just made the file
         with engine.connect() as connection:
             rows = connection.execute(sa.select(sessions_table).order_by(sessions_table.c.id)).all()
             return [_session(connection, row) for row in rows]

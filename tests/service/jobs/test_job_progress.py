@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from service.jobs.progress import SessionProgress, _front_size, pace
+from service.jobs.progress import SessionProgress, _front_size, pace, read_progress
+from service.run_folder import RunFolder
 
 
 def session(paid: float, budget: float = 64) -> SessionProgress:
@@ -20,6 +23,12 @@ def test_pace_by_hand() -> None:
     assert found is not None
     assert found.per_hour == pytest.approx(96)
     assert (found.hours_low, found.hours_high) == (pytest.approx(0.5), pytest.approx(2.0))
+
+
+def test_a_ledger_that_was_only_just_made_shows_nothing(tmp_path: Path) -> None:
+    assert read_progress(RunFolder(tmp_path)) == []
+    (tmp_path / "ledger.db").touch()
+    assert read_progress(RunFolder(tmp_path)) == []
 
 
 def test_no_pace_before_two_children() -> None:

@@ -1,0 +1,263 @@
+"""The routes. Each is a few lines over `JobStore` and a job's run directory; `Guard` stands before all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import zipfile
+from collections.abc import AsyncIterator, Collection
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from service.config_file import validate
+from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.http.answers import Event, JobAnswer, JobPage, NewJob, Problem, Session, Stop
+from service.http.guard import Guard
+from service.jobs.folder import JobsFolder
+from service.jobs.process import tail
+from service.jobs.progress import read_progress
+from service.jobs.spec import JobSpec
+from service.jobs.states import ENDED, JobState
+from service.jobs.store import ID, JobStore
+
+_log = logging.getLogger(__name__)
+
+PAGE = 50
+MOST_TRIALS = 10_000
+_STREAM_S = 1.0
+_STATUS = {UsageError: 422, NotFoundError: 404, ConflictError: 409}
+
+JobId = Annotated[str, Path(pattern=f"^{ID.pattern}$", description="a job's id")]
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 503)
+}
+
+
+class Jobs:
+    """What routes work on."""
+
+    def __init__(self, store: JobStore, folder: JobsFolder) -> None:
+        self.store = store
+        self.folder = folder
+
+    def answer(self, job_id: str) -> JobAnswer:
+        return JobAnswer.of(self.store.get(job_id), self.folder)
+
+
+def _jobs(request: Request) -> Jobs:
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+TheJobs = Annotated[Jobs, Depends(_jobs)]
+router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+
+
+def make_app(
+    store: JobStore, folder: JobsFolder, *, token: str | None, hosts: Collection[str]
+) -> FastAPI:
+    """The application, guarded.
+
+    Args:
+        store: for the requests alone: they come on several threads.
+        token: that every request must carry; None for none.
+        hosts: names and addresses that the server goes by.
+    """
+    app = FastAPI(title="Netlathe", docs_url=None, redoc_url=None)
+    app.state.jobs = Jobs(store, folder)
+    app.include_router(router)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], response_class=PlainTextResponse)
+    app.add_api_route(
+        "/readyz",
+        _readyz,
+        methods=["GET"],
+        response_class=PlainTextResponse,
+        responses={503: {"model": Problem}},
+    )
+    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse)
+    app.add_exception_handler(NetlatheError, _refused)
+    app.add_middleware(Guard, token=token, hosts=hosts)
+    return app
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    # what is neither the request's fault nor a state's is the store's: it may be back soon
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 503)
+    return JSONResponse({"detail": str(error)}, status_code=status)
+
+
+def _healthz() -> str:
+    return "ok\n"
+
+
+def _readyz(jobs: TheJobs) -> str:
+    jobs.store.jobs([JobState.RUNNING])
+    return "ok\n"
+
+
+def _metrics(jobs: TheJobs) -> str:
+    """Prometheus text: jobs by state."""
+    counts = dict.fromkeys(JobState, 0)
+    for job in jobs.store.jobs():
+        counts[job.state] += 1
+    lines = ["# HELP netlathe_jobs Jobs by state.", "# TYPE netlathe_jobs gauge"]
+    lines += [f'netlathe_jobs{{state="{state}"}} {count}' for state, count in counts.items()]
+    return "\n".join(lines) + "\n"
+
+
+@router.post("/jobs", status_code=201)
+def submit(new: NewJob, jobs: TheJobs, response: Response) -> JobAnswer:
+    """Submit a search. The same id and config again is the job that there is (200); another config is a conflict (409)."""
+    from service.run_config import RunConfig
+
+    try:
+        config = validate(RunConfig, new.config, "config")
+        spec = JobSpec(config=new.config, seed=config.seed)
+        spec.to_json()
+    except ValueError as error:  # NaN, or what is no JSON
+        raise UsageError(f"config: {error}") from error
+    job_id = new.id if new.id is not None else f"{config.name}-s{config.seed}"
+    known = any(job.id == job_id for job in jobs.store.jobs())
+    if not known and ID.fullmatch(job_id) and jobs.folder.run(job_id).path.exists():
+        raise ConflictError(f"there is a run {job_id} already that is no job; choose another id")
+    job, fresh = jobs.store.submit(job_id, spec)
+    response.status_code = 201 if fresh else 200
+    return JobAnswer.of(job, jobs.folder)
+
+
+@router.get("/jobs")
+def jobs_page(
+    jobs: TheJobs,
+    state: Annotated[JobState | None, Query(description="only those in this state")] = None,
+    cursor: Annotated[str | None, Query(max_length=63, description="of the page before")] = None,
+) -> JobPage:
+    """Jobs in order of submission, 50 at a time."""
+    found = jobs.store.jobs(None if state is None else [state])
+    if cursor is not None:
+        places = [i for i, job in enumerate(found) if job.id == cursor]
+        found = found[places[0] + 1 :] if places else []
+    page = found[:PAGE]
+    more = page[-1].id if len(found) > PAGE else None
+    return JobPage(jobs=[JobAnswer.of(job, jobs.folder) for job in page], cursor=more)
+
+
+@router.get("/jobs/{job_id}")
+def job(job_id: JobId, jobs: TheJobs) -> JobAnswer:
+    """One job."""
+    return jobs.answer(job_id)
+
+
+@router.delete("/jobs/{job_id}", status_code=204)
+def delete(job_id: JobId, jobs: TheJobs) -> None:
+    """Forget a job that has ended or is paused; its run directory stays."""
+    jobs.store.delete(job_id)
+
+
+@router.post("/jobs/{job_id}/pause")
+def pause(job_id: JobId, jobs: TheJobs) -> JobAnswer:
+    """Let it stop; what was paid for stays."""
+    jobs.store.pause(job_id)
+    return jobs.answer(job_id)
+
+
+@router.post("/jobs/{job_id}/resume")
+def resume(job_id: JobId, jobs: TheJobs) -> JobAnswer:
+    """Have a paused job go on, or a failed or cancelled one try again."""
+    jobs.store.resume(job_id)
+    return jobs.answer(job_id)
+
+
+@router.post("/jobs/{job_id}/stop")
+def stop(job_id: JobId, jobs: TheJobs, how: Stop | None = None) -> JobAnswer:
+    """Cancel it."""
+    jobs.store.cancel(job_id, at_once=how is not None and how.now)
+    return jobs.answer(job_id)
+
+
+@router.get("/jobs/{job_id}/events")
+def events(
+    job_id: JobId, jobs: TheJobs, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
+) -> list[Event]:
+    """Changes of its state, oldest first."""
+    return [Event.of(event) for event in jobs.store.events(job_id, after)]
+
+
+@router.get("/jobs/{job_id}/stream", response_class=StreamingResponse)
+async def stream(job_id: JobId, jobs: TheJobs, request: Request) -> StreamingResponse:
+    """Server-sent events: the job as JSON whenever it has changed, until it has ended or is paused."""
+    await asyncio.to_thread(jobs.store.get, job_id)  # 404 before the stream begins
+    return StreamingResponse(_changes(job_id, jobs, request), media_type="text/event-stream")
+
+
+async def _changes(job_id: str, jobs: Jobs, request: Request) -> AsyncIterator[str]:
+    said = None
+    while not await request.is_disconnected():
+        try:
+            now = await asyncio.to_thread(jobs.answer, job_id)
+        except NotFoundError as error:  # it was deleted
+            yield f"event: error\ndata: {json.dumps({'detail': str(error)})}\n\n"
+            return
+        except NetlatheError as error:
+            _log.warning("%s; trying again", error)
+            await asyncio.sleep(_STREAM_S)
+            continue
+        if now != said:
+            said = now
+            yield f"event: job\ndata: {now.model_dump_json()}\n\n"
+        if now.state in ENDED or now.state == JobState.PAUSED:
+            return
+        await asyncio.sleep(_STREAM_S)
+
+
+@router.get("/jobs/{job_id}/trials")
+def trials(
+    job_id: JobId,
+    jobs: TheJobs,
+    start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    count: Annotated[int, Query(ge=1, le=MOST_TRIALS)] = 1000,
+) -> list[dict[str, Any]]:
+    """Rows of the finished run's trial table, as JSON; 404 before it is written."""
+    import pandas as pd
+
+    jobs.store.get(job_id)
+    path = jobs.folder.run(job_id).path / "trials.parquet"
+    if not path.is_file():
+        raise NotFoundError(f"job {job_id} has no trial table yet: it is written at the end")
+    rows = pd.read_parquet(path).iloc[start : start + count]
+    found: list[dict[str, Any]] = json.loads(rows.to_json(orient="records"))
+    return found
+
+
+@router.get("/jobs/{job_id}/best")
+def best(job_id: JobId, jobs: TheJobs) -> list[Session]:
+    """The best network of each strategy so far."""
+    jobs.store.get(job_id)
+    return [Session.of(each) for each in read_progress(jobs.folder.run(job_id))]
+
+
+@router.get("/jobs/{job_id}/export", response_class=Response)
+def export(job_id: JobId, jobs: TheJobs) -> Response:
+    """The exported network as a zip archive; 404 before there is one."""
+    jobs.store.get(job_id)
+    folder = jobs.folder.run(job_id).best
+    if not folder.is_dir():
+        raise NotFoundError(f"job {job_id} has exported nothing yet")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and not path.is_symlink():
+                archive.write(path, f"{job_id}/{path.name}")
+    headers = {"content-disposition": f'attachment; filename="{job_id}.zip"'}
+    return Response(content.getvalue(), media_type="application/zip", headers=headers)
+
+
+@router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse)
+def logs(job_id: JobId, jobs: TheJobs) -> str:
+    """The last few kilobytes of what its processes said."""
+    jobs.store.get(job_id)
+    log = jobs.folder.log(job_id)
+    return tail(log) if log.is_file() else ""
