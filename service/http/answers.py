@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.folder import JobsFolder
-from service.jobs.progress import SessionProgress, read_progress
+from service.jobs.progress import SessionProgress, Trial, read_progress
 from service.jobs.store import Job, JobEvent
 
 
@@ -73,6 +73,21 @@ class JobAnswer(BaseModel):
             updated=datetime.fromtimestamp(job.updated, UTC),
             sessions=[Session.of(each) for each in read_progress(folder.run(job.id))],
         )
+
+
+class Point(BaseModel):
+    """One result of a running or ended search; see `service.jobs.progress.Trial`."""
+
+    session: str
+    sequence: int
+    digest: str
+    accuracy: float | None
+    latency_ms: float | None
+    reward: float | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> Self:
+        return cls(**{name: getattr(trial, name) for name in cls.model_fields})
 
 
 class JobPage(BaseModel):

@@ -7,25 +7,41 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.config_file import validate
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
-from service.http.answers import Event, JobAnswer, JobPage, NewJob, Problem, Session, Stop
+from service.http.answers import Event, JobAnswer, JobPage, NewJob, Point, Problem, Session, Stop
 from service.http.guard import Guard
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
-from service.jobs.progress import read_progress
+from service.jobs.progress import read_progress, read_trials
 from service.jobs.spec import JobSpec
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import ID, JobStore
 
 _log = logging.getLogger(__name__)
 
+PAGE_FOLDER = files("service.http") / "page"
+PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+"""The web page. It holds nothing: what it shows, it asks for with the token that a user gives it."""
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
 PAGE = 50
 MOST_TRIALS = 10_000
 _STREAM_S = 1.0
@@ -78,10 +94,21 @@ def make_app(
         response_class=PlainTextResponse,
         responses={503: {"model": Problem}},
     )
+    for path, (name, kind) in PAGE_FILES.items():
+        app.add_api_route(path, _page_file(name, kind), methods=["GET"], include_in_schema=False)
     app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_exception_handler(NetlatheError, _refused)
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app
+
+
+def _page_file(name: str, kind: str) -> Callable[[], Response]:
+    content = (PAGE_FOLDER / name).read_bytes()
+
+    def give() -> Response:
+        return Response(content, media_type=kind, headers=PAGE_HEADERS)
+
+    return give
 
 
 def _refused(_request: Request, error: Exception) -> Response:
@@ -230,6 +257,23 @@ def trials(
     rows = pd.read_parquet(path).iloc[start : start + count]
     found: list[dict[str, Any]] = json.loads(rows.to_json(orient="records"))
     return found
+
+
+@router.get("/jobs/{job_id}/points")
+def points(job_id: JobId, jobs: TheJobs) -> list[Point]:
+    """Accuracy, predicted latency and reward of each result so far, strategy by strategy, in order."""
+    jobs.store.get(job_id)
+    return [Point.of(trial) for trial in read_trials(jobs.folder.run(job_id))]
+
+
+@router.get("/jobs/{job_id}/picture", response_class=Response)
+def picture(job_id: JobId, jobs: TheJobs) -> Response:
+    """The exported network as an SVG drawing; 404 before there is one."""
+    jobs.store.get(job_id)
+    path = jobs.folder.run(job_id).best / ARCHITECTURE_PICTURE
+    if not path.is_file():
+        raise NotFoundError(f"job {job_id} has exported nothing yet")
+    return Response(path.read_bytes(), media_type="image/svg+xml")
 
 
 @router.get("/jobs/{job_id}/best")

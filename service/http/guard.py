@@ -8,7 +8,7 @@
 | a body of at most `MAX_BODY_BYTES`, in JSON | 413, 415 |
 | JSON no deeper than `MAX_DEPTH`, numbers of at most `MAX_DIGITS` digits: checked before it is parsed | 400 |
 
-Only `OPEN_PATHS` need no token: they say nothing but that the server lives.
+Only `OPEN_PATHS` need no token: whether the server lives, and the web page, which has nothing of its own to show.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 MAX_BODY_BYTES = 262_144
 MAX_DEPTH = 32
 MAX_DIGITS = 40
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/page.js", "/page.css"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Scope = MutableMapping[str, Any]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -49,55 +51,112 @@ class Pace:
     hours_high: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One result of a session.
+
+    `accuracy` (share 0-1) and `latency_ms` (predicted, exits taken as measured) are None for a child that failed, and for one
+    that was trained at a reduced fidelity.
+    """
+
+    session: str
+    sequence: int
+    digest: str
+    is_new: bool
+    paid: float
+    accuracy: float | None
+    latency_ms: float | None
+    reward: float | None
+
+
 def read_progress(folder: RunFolder) -> list[SessionProgress]:
     """The sessions that have begun, in order; [] before the first."""
+    with _reading(folder) as connection:
+        if connection is None:
+            return []
+        return [_session(connection, row) for row in _sessions(connection)]
+
+
+def read_trials(folder: RunFolder, session: str | None = None) -> list[Trial]:
+    """All results so far, or one session's, in order of proposal."""
+    with _reading(folder) as connection:
+        if connection is None:
+            return []
+        return [
+            trial
+            for row in _sessions(connection)
+            if session in (None, session_name(row.strategy, row.seed))
+            for trial in _trials(connection, row)
+        ]
+
+
+@contextmanager
+def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
+    """None where there is no ledger yet."""
     if not (folder.path / "ledger.db").is_file():
-        return []
+        yield None
+        return
     engine = make_engine(make_url(folder.ledger_url))
     try:
         if not sa.inspect(engine).has_table(proposals_table.name):
-            return []  # its search has only just made the file
+            yield None  # its search has only just made the file
+            return
         with engine.connect() as connection:
-            rows = connection.execute(sa.select(sessions_table).order_by(sessions_table.c.id)).all()
-            return [_session(connection, row) for row in rows]
+            yield connection
     except sa.exc.DBAPIError as error:
         raise NetlatheError(f"{folder.path / 'ledger.db'}: {error.orig}") from error
     finally:
         engine.dispose()
 
 
-def _session(connection: sa.Connection, session: sa.Row[tuple[object, ...]]) -> SessionProgress:
+def _sessions(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    return connection.execute(sa.select(sessions_table).order_by(sessions_table.c.id)).all()
+
+
+def _trials(connection: sa.Connection, session: sa.Row[Any]) -> Iterator[Trial]:
     table = proposals_table
     query = (
-        sa.select(table.c.digest, table.c.is_new, table.c.charged, table.c.reward)
-        .add_columns(table.c.result, table.c.costs, table.c.fidelity)
+        sa.select(table.c.sequence, table.c.digest, table.c.is_new, table.c.charged)
+        .add_columns(table.c.reward, table.c.result, table.c.costs, table.c.fidelity)
         .where(table.c.session_id == session.id, table.c.status == "done")
         .order_by(table.c.sequence)
     )
-    paid, children = 0.0, 0
-    best: tuple[float, str, float, float | None] | None = None
-    points: list[tuple[float, float]] = []
+    name = session_name(session.strategy, session.seed)
     for row in connection.execute(query):
-        paid += row.charged or 0.0
-        children += bool(row.is_new)
         accuracy = json.loads(row.result)["accuracy"] if row.result else None
-        if accuracy is None or row.fidelity is not None:
-            continue
-        latency = json.loads(row.costs)["latency_ms"]["value"] if row.costs else None
-        if latency is not None:
-            points.append((accuracy, latency))
-        if best is None or row.reward > best[0]:
-            best = (row.reward, row.digest, accuracy, latency)
+        full = row.fidelity is None and accuracy is not None
+        latency = json.loads(row.costs)["latency_ms"]["value"] if full and row.costs else None
+        yield Trial(
+            session=name,
+            sequence=row.sequence,
+            digest=row.digest,
+            is_new=bool(row.is_new),
+            paid=row.charged or 0.0,
+            accuracy=accuracy if full else None,
+            latency_ms=latency,
+            reward=row.reward if full else None,
+        )
+
+
+def _session(connection: sa.Connection, session: sa.Row[Any]) -> SessionProgress:
+    trials = list(_trials(connection, session))
+    scored = [trial for trial in trials if trial.reward is not None]
+    best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
+    points = [
+        (trial.accuracy, trial.latency_ms)
+        for trial in scored
+        if trial.accuracy is not None and trial.latency_ms is not None
+    ]
     return SessionProgress(
         name=session_name(session.strategy, session.seed),
-        paid=paid,
+        paid=sum(trial.paid for trial in trials),
         budget=session.budget,
-        children=children,
+        children=sum(trial.is_new for trial in trials),
         front=_front_size(points),
-        best_reward=best[0] if best else None,
-        best_digest=best[1] if best else None,
-        best_accuracy=best[2] if best else None,
-        best_latency_ms=best[3] if best else None,
+        best_reward=best.reward if best else None,
+        best_digest=best.digest if best else None,
+        best_accuracy=best.accuracy if best else None,
+        best_latency_ms=best.latency_ms if best else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -216,6 +217,31 @@ def test_what_a_run_has_left(client: TestClient, folder: JobsFolder) -> None:
         assert archive.namelist() == ["one/model.py"]
     rows = client.get("/api/v1/jobs/one/trials", params={"start": 1, "count": 1}).json()
     assert rows == [{"digest": "b", "accuracy": None}]
+
+
+def test_points_and_picture(client: TestClient, folder: JobsFolder) -> None:
+    submitted(client)
+    assert client.get("/api/v1/jobs/one/points").json() == []
+    assert client.get("/api/v1/jobs/one/picture").status_code == 404
+    run = folder.run("one")
+    run.best.mkdir(parents=True)
+    (run.best / "architecture.svg").write_text("<svg/>")
+    answer = client.get("/api/v1/jobs/one/picture")
+    assert (answer.text, answer.headers["content-type"]) == ("<svg/>", "image/svg+xml")
+
+
+def test_the_page_says_nothing_by_itself_and_loads_nothing_from_elsewhere(
+    stranger: TestClient,
+) -> None:
+    for path in ("/", "/page.js", "/page.css"):
+        answer = stranger.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        addresses = set(re.findall(r"https?://[^\s\"'`]+", answer.text))
+        assert addresses <= {"http://www.w3.org/2000/svg"}
+        assert "innerHTML" not in answer.text
+        assert stranger.post(path).status_code == 405
 
 
 def test_a_stream_tells_changes_until_the_job_rests(client: TestClient, store: JobStore) -> None:
