@@ -54,7 +54,7 @@ def serve(
     ] = None,
 ) -> None:
     """Carry out the jobs of a results folder; what was at work when a server died goes on."""
-    from service.commands.jobs import run_serve
+    from service.commands.serve import run_serve
 
     run_serve(
         results,

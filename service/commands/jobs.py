@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from service.config_file import anchored, apply_overrides, read_mapping, validate
-from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
+from service.config_file import anchored, apply_overrides, read_mapping
+from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
 from service.jobs.folder import JOBS_DB, JobsFolder
 from service.jobs.process import tail
 from service.jobs.progress import Pace, SessionProgress, pace, read_progress
-from service.jobs.spec import JobSpec
+from service.jobs.records import Job
 from service.jobs.states import ENDED, JobState
-from service.jobs.store import Job, JobStore
-from service.jobs.supervisor import POLL_S, Supervisor
+from service.jobs.store import JobStore
+from service.jobs.submitting import search_spec, submit_search
+from service.jobs.supervisor import POLL_S
 from service.output import print_json, print_lines, print_table, talk
 from service.progress import duration
 
@@ -71,20 +69,11 @@ def run_submit(
 
         check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
-    from service.run_config import RunConfig
-
     if device_file is not None and not device_file.is_file():
         raise NotFoundError(f"no device file at {device_file}")
-    checked = validate(RunConfig, data, str(config))
-    job_id = job_id or f"{checked.name}-s{checked.seed}"
+    spec, name = search_spec(data, source=str(config), device_file=device_file)
     with opened(results, store_url, make=True) as (store, folder):
-        device = str(device_file.absolute()) if device_file is not None else None
-        spec = JobSpec(config=data, seed=checked.seed, device_file=device)
-        if folder.run(job_id).path.exists() and job_id not in {job.id for job in store.jobs()}:
-            raise ConflictError(
-                f"{folder.run(job_id).path} is there already and no job; choose another --id"
-            )
-        job, fresh = store.submit(job_id, spec)
+        job, fresh = submit_search(store, folder, job_id or name, spec)
         talk.print(f"{'submitted' if fresh else 'there already'}: {job.id} ({job.state})")
         if wait:
             job = _watched(store, folder, job.id)
@@ -92,75 +81,6 @@ def run_submit(
     if wait and job.state is not JobState.SUCCEEDED:
         error = StoppedError if job.state is JobState.PAUSED else NetlatheError
         raise error(f"job {job.id} is {job.state}: {job.message}")
-
-
-def run_serve(
-    results: Path,
-    store_url: str | None,
-    *,
-    at_once: int,
-    until_idle: bool,
-    http: str | None,
-    token_file: Path | None,
-    allow_hosts: Sequence[str],
-) -> None:
-    """Carry jobs out until a signal; the first one lets them stop, a second one ends them at once."""
-    logging.getLogger("service.jobs").setLevel(logging.INFO)
-    signals: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with opened(results, store_url, make=True) as (store, folder), ExitStack() as stack:
-            supervisor = Supervisor(store, folder, at_once=at_once)
-            talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
-            if http is not None:
-                from service.http.serving import http_server
-
-                url = stack.enter_context(
-                    http_server(
-                        store_url or folder.database_url,
-                        folder,
-                        http,
-                        token_file=token_file,
-                        allow_hosts=allow_hosts,
-                    )
-                )
-                talk.print(
-                    f"HTTP: {url}/api/v1/jobs{'' if token_file else ' (no token: this machine only)'}"
-                )
-            _serve(supervisor, store, signals, until_idle=until_idle)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    if signals:
-        raise StoppedError("stopped; `netlathe serve` goes on with what was at work")
-
-
-def _serve(
-    supervisor: Supervisor, store: JobStore, signals: list[int], *, until_idle: bool
-) -> None:
-    asked = False
-    while True:
-        supervisor.step()
-        if signals and not asked:
-            asked = True
-            talk.print("stopping (again to force)…")
-            supervisor.stop()
-        if len(signals) > 1:
-            supervisor.kill()
-        if asked and not supervisor.running:
-            return
-        if until_idle and not supervisor.running and not _waiting(store):
-            return
-        time.sleep(POLL_S)
-
-
-def _waiting(store: JobStore) -> bool:
-    idle = ENDED | {JobState.PAUSED}
-    return any(job.state not in idle for job in store.jobs())
 
 
 def run_list(results: Path, store_url: str | None, *, state: str | None, as_json: bool) -> None:

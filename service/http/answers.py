@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.folder import JobsFolder
 from service.jobs.progress import SessionProgress, Trial, read_progress
-from service.jobs.store import Job, JobEvent
+from service.jobs.records import Job, JobEvent
 
 
 class NewJob(BaseModel):

@@ -15,16 +15,15 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
-from service.config_file import validate
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.http.answers import Event, JobAnswer, JobPage, NewJob, Point, Problem, Session, Stop
 from service.http.guard import Guard
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
 from service.jobs.progress import read_progress, read_trials
-from service.jobs.spec import JobSpec
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import ID, JobStore
+from service.jobs.submitting import search_spec, submit_search
 
 _log = logging.getLogger(__name__)
 
@@ -139,19 +138,9 @@ def _metrics(jobs: TheJobs) -> str:
 @router.post("/jobs", status_code=201)
 def submit(new: NewJob, jobs: TheJobs, response: Response) -> JobAnswer:
     """Submit a search. The same id and config again is the job that there is (200); another config is a conflict (409)."""
-    from service.run_config import RunConfig
-
-    try:
-        config = validate(RunConfig, new.config, "config")
-        spec = JobSpec(config=new.config, seed=config.seed)
-        spec.to_json()
-    except ValueError as error:  # NaN, or what is no JSON
-        raise UsageError(f"config: {error}") from error
-    job_id = new.id if new.id is not None else f"{config.name}-s{config.seed}"
-    known = any(job.id == job_id for job in jobs.store.jobs())
-    if not known and ID.fullmatch(job_id) and jobs.folder.run(job_id).path.exists():
-        raise ConflictError(f"there is a run {job_id} already that is no job; choose another id")
-    job, fresh = jobs.store.submit(job_id, spec)
+    spec, name = search_spec(new.config, source="config")
+    job_id = name if new.id is None else new.id
+    job, fresh = submit_search(jobs.store, jobs.folder, job_id, spec)
     response.status_code = 201 if fresh else 200
     return JobAnswer.of(job, jobs.folder)
 

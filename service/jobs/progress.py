@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from evaluation.storage import make_engine, make_url
 from evaluation.tables import proposals_table, session_name, sessions_table
 from service.errors import NetlatheError
+from service.jobs.records import JobEvent
 from service.jobs.states import JobState
-from service.jobs.store import JobEvent
 from service.run_folder import RunFolder
 
 

@@ -12,97 +12,27 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from evaluation.storage import make_engine, make_url
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.jobs.records import (
+    Job,
+    JobEvent,
+    Lease,
+    event_of,
+    events_table,
+    job_of,
+    jobs_table,
+    metadata,
+)
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Clock = Callable[[], float]
-
-_metadata = sa.MetaData()
-
-_jobs = sa.Table(
-    "jobs",
-    _metadata,
-    sa.Column("id", sa.String(63), primary_key=True),
-    sa.Column("spec", sa.Text, nullable=False),
-    sa.Column("spec_digest", sa.String(16), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("reason", sa.String(32), nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("created", sa.Float(53), nullable=False),
-    sa.Column("updated", sa.Float(53), nullable=False),
-    sa.Column("at_once", sa.Boolean, nullable=False),
-    sa.Column("lease_owner", sa.String(255)),
-    sa.Column("lease_token", sa.Integer, nullable=False),
-    sa.Column("lease_until", sa.Float(53)),
-)
-
-_events = sa.Table(
-    "job_events",
-    _metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("job", sa.ForeignKey("jobs.id"), nullable=False, index=True),
-    sa.Column("at", sa.Float(53), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("reason", sa.String(32), nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sqlite_autoincrement=True,  # numbers of deleted events are not given again
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lease:
-    """A server's hold on a job."""
-
-    owner: str
-    token: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """A job as the store has it.
-
-    Attributes:
-        attempt: 1, and one more each time that a failed or cancelled job is resumed.
-        reason: of a failure or an unasked pause, else None.
-        created, updated: seconds since 1970.
-        at_once: a cancellation does not wait for children that are being trained.
-        lease: of the server that has it, or had it last; None before any had it.
-        lease_until: when that lease ends, in seconds since 1970; None where nobody holds it.
-    """
-
-    id: str
-    spec: JobSpec
-    state: JobState
-    attempt: int
-    reason: Reason | None
-    message: str
-    created: float
-    updated: float
-    at_once: bool
-    lease: Lease | None
-    lease_until: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobEvent:
-    """One change of state."""
-
-    number: int
-    at: float
-    attempt: int
-    state: JobState
-    reason: Reason | None
-    message: str
 
 
 class LeaseLost(NetlatheError):
@@ -133,7 +63,7 @@ class JobStore:
         except ImportError as error:
             raise NetlatheError(f"{error}; install netlathe[postgres]") from error
         with self._transaction() as connection:
-            _metadata.create_all(connection)
+            metadata.create_all(connection)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -160,15 +90,17 @@ class JobStore:
     def _submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         now = self._clock()
         with self._transaction() as connection:
-            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one_or_none()
+            row = connection.execute(
+                sa.select(jobs_table).where(jobs_table.c.id == job_id)
+            ).one_or_none()
             if row is not None:
                 if row.spec_digest != spec.digest:
                     raise ConflictError(
                         f"job {job_id} exists already and asks for something else; choose another --id"
                     )
-                return _job(row), False
+                return job_of(row), False
             connection.execute(
-                sa.insert(_jobs).values(
+                sa.insert(jobs_table).values(
                     id=job_id,
                     spec=spec.to_json(),
                     spec_digest=spec.digest,
@@ -190,24 +122,30 @@ class JobStore:
         with self._transaction() as connection:
             return _get(connection, job_id)
 
+    def knows(self, job_id: str) -> bool:
+        """Whether there is such a job."""
+        query = sa.select(jobs_table.c.id).where(jobs_table.c.id == job_id)
+        with self._transaction() as connection:
+            return connection.scalar(query) is not None
+
     def jobs(self, states: Collection[JobState] | None = None) -> list[Job]:
         """In order of submission."""
-        query = sa.select(_jobs).order_by(_jobs.c.created, _jobs.c.id)
+        query = sa.select(jobs_table).order_by(jobs_table.c.created, jobs_table.c.id)
         if states is not None:
-            query = query.where(_jobs.c.state.in_([str(state) for state in states]))
+            query = query.where(jobs_table.c.state.in_([str(state) for state in states]))
         with self._transaction() as connection:
-            return [_job(row) for row in connection.execute(query)]
+            return [job_of(row) for row in connection.execute(query)]
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
         """What happened to a job, oldest first; `after` is the number of the last one known."""
         query = (
-            sa.select(_events)
-            .where(_events.c.job == job_id, _events.c.number > after)
-            .order_by(_events.c.number)
+            sa.select(events_table)
+            .where(events_table.c.job == job_id, events_table.c.number > after)
+            .order_by(events_table.c.number)
         )
         with self._transaction() as connection:
             _get(connection, job_id)
-            return [_event(row) for row in connection.execute(query)]
+            return [event_of(row) for row in connection.execute(query)]
 
     def pause(self, job_id: str) -> Job:
         """Ask for a pause; what was paid for stays. Raises NotFoundError, ConflictError."""
@@ -250,8 +188,8 @@ class JobStore:
             job = _get(connection, job_id)
             if job.state not in ENDED | {JobState.PAUSED}:
                 raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
-            connection.execute(sa.delete(_events).where(_events.c.job == job_id))
-            connection.execute(sa.delete(_jobs).where(_jobs.c.id == job_id))
+            connection.execute(sa.delete(events_table).where(events_table.c.job == job_id))
+            connection.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
 
     def claim(self, owner: str, lease_s: float) -> Job | None:
         """The next job that waits, with a lease for `owner`, in STARTING; None where none waits.
@@ -271,15 +209,15 @@ class JobStore:
                 self._abandoned(connection, job)
             waiting = (JobState.RECOVERING, JobState.PENDING)
             query = (
-                sa.select(_jobs)
-                .where(_jobs.c.state.in_([str(state) for state in waiting]))
-                .where(sa.or_(_jobs.c.lease_until.is_(None), _jobs.c.lease_until <= now))
-                .order_by(_jobs.c.state.desc(), _jobs.c.created, _jobs.c.id)
+                sa.select(jobs_table)
+                .where(jobs_table.c.state.in_([str(state) for state in waiting]))
+                .where(sa.or_(jobs_table.c.lease_until.is_(None), jobs_table.c.lease_until <= now))
+                .order_by(jobs_table.c.state.desc(), jobs_table.c.created, jobs_table.c.id)
             )
             row = connection.execute(query).first()
             if row is None:
                 return None
-            job = _job(row)
+            job = job_of(row)
             token = row.lease_token + 1
             return self._move(
                 connection,
@@ -297,7 +235,7 @@ class JobStore:
             job = self._held(connection, job_id, lease)
             until = self._clock() + lease_s
             connection.execute(
-                sa.update(_jobs).where(_jobs.c.id == job_id).values(lease_until=until)
+                sa.update(jobs_table).where(jobs_table.c.id == job_id).values(lease_until=until)
             )
             return job
 
@@ -350,10 +288,11 @@ class JobStore:
             raise ConflictError(f"job {job_id} is {job.state}; it cannot become {idle}")
 
     def _overdue(self, connection: sa.Connection, now: float) -> Sequence[Job]:
-        query = sa.select(_jobs).where(
-            _jobs.c.state.in_([str(state) for state in ACTIVE]), _jobs.c.lease_until <= now
+        query = sa.select(jobs_table).where(
+            jobs_table.c.state.in_([str(state) for state in ACTIVE]),
+            jobs_table.c.lease_until <= now,
         )
-        return [_job(row) for row in connection.execute(query)]
+        return [job_of(row) for row in connection.execute(query)]
 
     def _abandoned(self, connection: sa.Connection, job: Job) -> None:
         to = {
@@ -384,8 +323,8 @@ class JobStore:
     ) -> Job:
         now = self._clock()
         changed = connection.execute(
-            sa.update(_jobs)
-            .where(_jobs.c.id == job.id, _jobs.c.state == job.state)
+            sa.update(jobs_table)
+            .where(jobs_table.c.id == job.id, jobs_table.c.state == job.state)
             .values(
                 state=to,
                 reason=reason or "",
@@ -412,10 +351,10 @@ class JobStore:
 
 
 def _get(connection: sa.Connection, job_id: str) -> Job:
-    row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one_or_none()
+    row = connection.execute(sa.select(jobs_table).where(jobs_table.c.id == job_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"no job {job_id!r}; `netlathe list` shows those that there are")
-    return _job(row)
+    return job_of(row)
 
 
 def _record(
@@ -428,7 +367,7 @@ def _record(
     message: str,
 ) -> None:
     connection.execute(
-        sa.insert(_events).values(
+        sa.insert(events_table).values(
             job=job_id,
             at=at,
             attempt=attempt,
@@ -436,32 +375,4 @@ def _record(
             reason=reason or "",
             message=message,
         )
-    )
-
-
-def _job(row: sa.Row[Any]) -> Job:
-    lease = Lease(owner=row.lease_owner, token=row.lease_token) if row.lease_owner else None
-    return Job(
-        id=row.id,
-        spec=JobSpec.from_json(row.spec),
-        state=JobState(row.state),
-        attempt=row.attempt,
-        reason=Reason(row.reason) if row.reason else None,
-        message=row.message,
-        created=row.created,
-        updated=row.updated,
-        at_once=row.at_once,
-        lease=lease,
-        lease_until=row.lease_until,
-    )
-
-
-def _event(row: sa.Row[Any]) -> JobEvent:
-    return JobEvent(
-        number=row.number,
-        at=row.at,
-        attempt=row.attempt,
-        state=JobState(row.state),
-        reason=Reason(row.reason) if row.reason else None,
-        message=row.message,
     )

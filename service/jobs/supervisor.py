@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from service.errors import NetlatheError, NotFoundError
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
+from service.jobs.records import Job, Lease
 from service.jobs.spec import JobSpec
 from service.jobs.states import JobState, Reason
-from service.jobs.store import Job, JobStore, Lease, LeaseLost
+from service.jobs.store import JobStore, LeaseLost
 
 _log = logging.getLogger(__name__)
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from evaluation.storage import make_url
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.jobs.records import Job
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
-from service.jobs.store import Job, JobStore, LeaseLost
+from service.jobs.store import JobStore, LeaseLost
 
 SPEC = JobSpec(config={"name": "digits", "search": {"budget": 8}}, seed=0)
 OTHER = JobSpec(config={"name": "digits", "search": {"budget": 9}}, seed=0)

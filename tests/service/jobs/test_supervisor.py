@@ -10,9 +10,10 @@ import pytest
 from service.errors import NetlatheError
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
+from service.jobs.records import Job
 from service.jobs.spec import JobSpec
 from service.jobs.states import JobState, Reason
-from service.jobs.store import Job, JobStore
+from service.jobs.store import JobStore
 from service.jobs.supervisor import DEATHS, Supervisor
 
 SPEC = JobSpec(config={"name": "digits"}, seed=0)
