@@ -40,7 +40,9 @@ def words(item: Item) -> Words:
         return Words(_conv_kind(layer), _conv_title(layer), _conv_details(item))
     if layer.op == "linear":
         title = "pool → linear" if item.before else "linear"
-        return Words("head", title, f"{layer.in_channels} → {layer.out_channels} classes")
+        classes = f"{layer.in_channels} → {layer.out_channels} classes"
+        bits = _bits(layer)
+        return Words("head", title, f"{classes} · {bits}" if bits else classes)
     if layer.op == "avg_pool":
         stride = f"stride {layer.stride}" if layer.stride > 1 else ""
         return Words("pool", f"average pool {layer.kernel}×{layer.kernel}", stride)
@@ -81,9 +83,14 @@ def _conv_details(item: Item) -> str:
             f"/{layer.stride}" if layer.stride > 1 else "",
             "BN" if layer.norm else "",
             "ReLU" if layer.activation == "relu" else "",
+            _bits(layer),
         )
         if part
     )
+
+
+def _bits(layer: Layer) -> str:
+    return "" if layer.bits == 32 else f"{layer.bits} bit"
 
 
 def draw_chip(item: Item, x: float, y: float) -> list[str]:

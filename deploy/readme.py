@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archspace import ArchitectureDocument
-from child_models import count_macs, count_params, onnx_output_names
+from child_models import count_bytes, count_macs, count_params, onnx_output_names
 from deploy import files
 from deploy.info import ExportInfo
 from deploy.model_config import model_name
@@ -128,6 +128,8 @@ def _figures(document: ArchitectureDocument, info: ExportInfo) -> str:
         rows.append((cost.name, f"{cost.value:.4g}{spread} {cost.unit}", cost.source))
     rows.append(("parameters", f"{count_params(network):,}", "all heads"))
     rows.append(("multiply-accumulates", f"{count_macs(network):,}", "one image, all heads"))
+    if any(layer.bits != 32 for layer in network.layers):
+        rows.append(("bytes of the stored weights", f"{count_bytes(network):,}", "packed"))
     lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |\n" for row in rows]
     measured = "\nMeasured figures, which vary a little, are in `measurements.json`.\n"
     return "".join(lines) + (measured if info.measurements else "")

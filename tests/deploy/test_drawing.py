@@ -69,6 +69,12 @@ def test_names_are_escaped(without_exits):
     assert "<script>" not in draw_architecture(replace(network, layers=layers))
 
 
+def test_bits_are_shown_where_there_are_fewer_than_32(without_exits):
+    network = without_exits.document.network
+    assert " bit<" not in draw_architecture(network)
+    assert "4 bit<" in draw_architecture(network.with_bits(4))
+
+
 def test_exit_that_is_off_says_so(with_exits):
     network = with_exits.document.network
     off = network.with_thresholds((0.0,) * len(network.exits))
