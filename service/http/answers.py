@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.folder import JobsFolder
-from service.jobs.progress import SessionProgress, Trial, read_progress
+from service.jobs.progress import SessionProgress, read_progress
 from service.jobs.records import Job, JobEvent
 
 
@@ -84,10 +84,6 @@ class Point(BaseModel):
     accuracy: float | None
     latency_ms: float | None
     reward: float | None
-
-    @classmethod
-    def of(cls, trial: Trial) -> Self:
-        return cls(**{name: getattr(trial, name) for name in cls.model_fields})
 
 
 class JobPage(BaseModel):

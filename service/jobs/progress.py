@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from threading import Lock
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -17,6 +19,8 @@ from service.errors import NetlatheError
 from service.jobs.records import JobEvent
 from service.jobs.states import JobState
 from service.run_folder import RunFolder
+
+Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,23 +75,105 @@ class Trial:
 
 def read_progress(folder: RunFolder) -> list[SessionProgress]:
     """The sessions that have begun, in order; [] before the first."""
-    with _reading(folder) as connection:
-        if connection is None:
-            return []
-        return [_session(connection, row) for row in _sessions(connection)]
+    return _reader(folder).progress()
 
 
 def read_trials(folder: RunFolder, session: str | None = None) -> list[Trial]:
     """All results so far, or one session's, in order of proposal."""
-    with _reading(folder) as connection:
-        if connection is None:
-            return []
-        return [
-            trial
-            for row in _sessions(connection)
-            if session in (None, session_name(row.strategy, row.seed))
-            for trial in _trials(connection, row)
-        ]
+    return _reader(folder).trials(session)
+
+
+@lru_cache(maxsize=512)
+def _reader(folder: RunFolder) -> _LedgerReader:
+    return _LedgerReader(folder)
+
+
+@dataclass
+class _Session:
+    """What was read of one session; `unsettled` is the first sequence that may still change."""
+
+    row: sa.Row[Any]
+    trials: dict[int, Trial]
+    unsettled: int = 0
+    progress: SessionProgress | None = None
+
+
+class _LedgerReader:
+    """Reads a ledger once, and then what has come to it. Several threads may ask at once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        self._seen: Signature = ()
+        self._sessions: dict[int, _Session] = {}
+
+    def progress(self) -> list[SessionProgress]:
+        with self._lock:
+            self._read()
+            for session in self._sessions.values():
+                session.progress = session.progress or _progress_of(session)
+            return [session.progress for session in self._sessions.values() if session.progress]
+
+    def trials(self, name: str | None) -> list[Trial]:
+        with self._lock:
+            self._read()
+            return [
+                trial
+                for session in self._sessions.values()
+                if name in (None, _name(session.row))
+                for _, trial in sorted(session.trials.items())
+            ]
+
+    def _read(self) -> None:
+        signature = _signature(self._folder)
+        if signature == self._seen:
+            return
+        if not signature or not self._seen or signature[0][:2] != self._seen[0][:2]:
+            self._sessions.clear()  # another ledger than before, or none
+        with _reading(self._folder) as connection:
+            if connection is not None:
+                query = sa.select(sessions_table).order_by(sessions_table.c.id)
+                for row in connection.execute(query).all():
+                    session = self._sessions.setdefault(row.id, _Session(row, {}))
+                    session.progress = None
+                    _read_session(connection, session)
+        self._seen = signature
+
+
+def _read_session(connection: sa.Connection, session: _Session) -> None:
+    table = proposals_table
+    query = (
+        sa.select(table.c.sequence, table.c.digest, table.c.is_new, table.c.charged)
+        .add_columns(table.c.reward, table.c.result, table.c.costs, table.c.fidelity)
+        .where(table.c.session_id == session.row.id, table.c.status == "done")
+        .where(table.c.sequence >= session.unsettled)
+        .order_by(table.c.sequence)
+    )
+    settled = True
+    for row in connection.execute(query):
+        result = json.loads(row.result) if row.result else {}
+        # a lost child is evaluated again when its search goes on
+        settled = settled and row.sequence == session.unsettled and result.get("failure") != "LOST"
+        session.unsettled += settled
+        session.trials[row.sequence] = _trial(session.row, row, result.get("accuracy"))
+
+
+def _trial(session: sa.Row[Any], row: sa.Row[Any], accuracy: float | None) -> Trial:
+    full = row.fidelity is None and accuracy is not None
+    return Trial(
+        session=_name(session),
+        sequence=row.sequence,
+        digest=row.digest,
+        is_new=bool(row.is_new),
+        paid=row.charged or 0.0,
+        accuracy=accuracy if full else None,
+        latency_ms=json.loads(row.costs)["latency_ms"]["value"] if full and row.costs else None,
+        reward=row.reward if full else None,
+    )
+
+
+def _name(session: sa.Row[Any]) -> str:
+    return session_name(session.strategy, session.seed)
 
 
 @contextmanager
@@ -109,37 +195,20 @@ def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
         engine.dispose()
 
 
-def _sessions(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
-    return connection.execute(sa.select(sessions_table).order_by(sessions_table.c.id)).all()
+def _signature(folder: RunFolder) -> Signature:
+    """Of the ledger and of what was written to it last."""
+    found = []
+    for name in ("ledger.db", "ledger.db-wal"):
+        try:
+            status = (folder.path / name).stat()
+        except FileNotFoundError:
+            continue
+        found.append((name, status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
-def _trials(connection: sa.Connection, session: sa.Row[Any]) -> Iterator[Trial]:
-    table = proposals_table
-    query = (
-        sa.select(table.c.sequence, table.c.digest, table.c.is_new, table.c.charged)
-        .add_columns(table.c.reward, table.c.result, table.c.costs, table.c.fidelity)
-        .where(table.c.session_id == session.id, table.c.status == "done")
-        .order_by(table.c.sequence)
-    )
-    name = session_name(session.strategy, session.seed)
-    for row in connection.execute(query):
-        accuracy = json.loads(row.result)["accuracy"] if row.result else None
-        full = row.fidelity is None and accuracy is not None
-        latency = json.loads(row.costs)["latency_ms"]["value"] if full and row.costs else None
-        yield Trial(
-            session=name,
-            sequence=row.sequence,
-            digest=row.digest,
-            is_new=bool(row.is_new),
-            paid=row.charged or 0.0,
-            accuracy=accuracy if full else None,
-            latency_ms=latency,
-            reward=row.reward if full else None,
-        )
-
-
-def _session(connection: sa.Connection, session: sa.Row[Any]) -> SessionProgress:
-    trials = list(_trials(connection, session))
+def _progress_of(session: _Session) -> SessionProgress:
+    trials = list(session.trials.values())
     scored = [trial for trial in trials if trial.reward is not None]
     best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
     points = [
@@ -148,9 +217,9 @@ def _session(connection: sa.Connection, session: sa.Row[Any]) -> SessionProgress
         if trial.accuracy is not None and trial.latency_ms is not None
     ]
     return SessionProgress(
-        name=session_name(session.strategy, session.seed),
+        name=_name(session.row),
         paid=sum(trial.paid for trial in trials),
-        budget=session.budget,
+        budget=session.row.budget,
         children=sum(trial.is_new for trial in trials),
         front=_front_size(points),
         best_reward=best.reward if best else None,

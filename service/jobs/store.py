@@ -59,7 +59,7 @@ class JobStore:
         self._clock = clock
         self._where = parsed.database or url
         try:
-            self._engine = make_engine(parsed).execution_options(writes=True)
+            self._engine = make_engine(parsed)
         except ImportError as error:
             raise NetlatheError(f"{error}; install netlathe[postgres]") from error
         with self._transaction() as connection:
@@ -119,13 +119,13 @@ class JobStore:
 
     def get(self, job_id: str) -> Job:
         """Raises NotFoundError."""
-        with self._transaction() as connection:
+        with self._transaction(writes=False) as connection:
             return _get(connection, job_id)
 
     def knows(self, job_id: str) -> bool:
         """Whether there is such a job."""
         query = sa.select(jobs_table.c.id).where(jobs_table.c.id == job_id)
-        with self._transaction() as connection:
+        with self._transaction(writes=False) as connection:
             return connection.scalar(query) is not None
 
     def jobs(self, states: Collection[JobState] | None = None) -> list[Job]:
@@ -133,7 +133,7 @@ class JobStore:
         query = sa.select(jobs_table).order_by(jobs_table.c.created, jobs_table.c.id)
         if states is not None:
             query = query.where(jobs_table.c.state.in_([str(state) for state in states]))
-        with self._transaction() as connection:
+        with self._transaction(writes=False) as connection:
             return [job_of(row) for row in connection.execute(query)]
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
@@ -143,7 +143,7 @@ class JobStore:
             .where(events_table.c.job == job_id, events_table.c.number > after)
             .order_by(events_table.c.number)
         )
-        with self._transaction() as connection:
+        with self._transaction(writes=False) as connection:
             _get(connection, job_id)
             return [event_of(row) for row in connection.execute(query)]
 
@@ -340,9 +340,9 @@ class JobStore:
         return _get(connection, job.id)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, *, writes: bool = True) -> Iterator[sa.Connection]:
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(writes=writes).begin() as connection:
                 yield connection
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
             raise NetlatheError(

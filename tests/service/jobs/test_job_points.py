@@ -49,3 +49,7 @@ def test_sessions_and_trials_by_hand(tmp_path: Path) -> None:
     trials = read_trials(folder, "ppo-3")
     assert [trial.accuracy for trial in trials] == [0.5, 0.9, None, 0.5, None]
     assert read_trials(folder, "other") == []
+    with engine.begin() as connection:  # what comes later is seen
+        connection.execute(sa.insert(proposals_table), [row(5, "0.99", 1.0, 8.0)])
+    engine.dispose()
+    assert read_progress(folder)[0].best_digest == "d5"
