@@ -56,12 +56,14 @@ def main() -> None:
         done = threading.Event()
         writer = threading.Thread(target=grow, args=(folder.run("job-0"), done))
         writer.start()
-        with http_server(folder.database_url, folder, "0", token_file=None) as url:
-            # in a process of their own: threads beside the server's would take turns with it
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                times, failed = pool.submit(
-                    load, f"{url}/api/v1", options.clients, options.seconds
-                ).result()
+        # clients have a process of their own: threads beside the server's would take turns with it
+        with (
+            http_server(folder.database_url, folder, "0", token_file=None) as url,
+            ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+        ):
+            times, failed = pool.submit(
+                load, f"{url}/api/v1", options.clients, options.seconds
+            ).result()
         done.set()
         writer.join()
     print("endpoint | answers | ms, median | ms, 99 % | failed")
