@@ -26,6 +26,8 @@ FOUR_TERMS = "four terms"
 LEAST_GAP = 0.055
 """By which the teacher leads the student that is taught; share of validation images, a half point more than wanted
 since the compared seeds are others."""
+MOST_SPREAD = 0.03
+"""Standard deviation over seeds of the student alone, share of validation images."""
 
 
 @dataclass(frozen=True, kw_only=True)

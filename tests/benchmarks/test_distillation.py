@@ -64,7 +64,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(
 ) -> None:
     script = scripts["distillation"]
     methods = script.chosen_methods(["KD", "four terms"])
-    plan = script.Plan(data="digits", epochs=3, live=False, methods=dict(methods))
+    plan = script.Plan(data="digits", epochs=3, teacher_epochs=3, live=False, methods=dict(methods))
     script.compare(script.Bench(tmp_path, plan), list(methods), 2)
     first = capsys.readouterr().out
     assert first.count("KD, seed") == 2
@@ -75,7 +75,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(
     assert first.endswith(second)
     assert (tmp_path / "runs.jsonl").read_text() == lines
     more = script.chosen_methods(["hard examples"])
-    other = script.Plan(data="digits", epochs=3, live=False, methods=dict(more))
+    other = script.Plan(data="digits", epochs=3, teacher_epochs=3, live=False, methods=dict(more))
     script.Bench(tmp_path, other)  # a method more is no other plan
     with pytest.raises(SystemExit, match="use another --work"):
         script.Bench(tmp_path, other.model_copy(update={"epochs": 4}))
