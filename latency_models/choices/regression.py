@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from latency_models.blas import one_blas_thread
+
 Floats = NDArray[np.float64]
 Evidence = Callable[[Floats, float], tuple[float, Floats]]
 """(v_g of each group, v_noise) → (log evidence up to a constant, its derivatives by each of them)."""
@@ -69,14 +71,15 @@ def fit_posterior(
         off = (logs - means) / _PRIOR_STD
         return float(0.5 * off @ off - value), off / _PRIOR_STD - gradient
 
-    best = minimize(
-        loss,
-        means,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[_BOUNDS] * len(means),
-        options={"maxiter": _STEPS},
-    )
+    with one_blas_thread():
+        best = minimize(
+            loss,
+            means,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[_BOUNDS] * len(means),
+            options={"maxiter": _STEPS},
+        )
     return _posterior(groups, z, np.exp(best.x[:-1]), _noise(best.x[-1]))
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
+
+from latency_models.blas import one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -197,8 +197,7 @@ class GaussianProcess:
             return float(total.detach()), parameters.grad.numpy()
 
         bounds = [(-12.0, 6.0)] * len(self._x) + [(-5.0, 5.0), (-12.0, 2.0)]
-        # eight numbers at a time: more than one thread only makes the optimiser wait for itself
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with one_blas_thread():  # eight numbers at a time
             found = minimize(
                 loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
             )
@@ -211,12 +210,6 @@ class GaussianProcess:
             return torch.arange(count)
         rng = np.random.default_rng(seed)
         return torch.from_numpy(rng.choice(count, MOST_FOR_HYPERPARAMETERS, replace=False))
-
-
-@cache
-def _thread_pools() -> ThreadpoolController:
-    """Those of the libraries loaded; looking for them takes a while."""
-    return ThreadpoolController()
 
 
 class Learner:
