@@ -56,10 +56,8 @@ class StagedSpaceConfig(BaseModel):
     """Whether each layer decides about a skip connection."""
     early_exits: bool = True
     """Whether there may be an early exit after each stage but the last."""
-    bits: tuple[Literal[32] | Annotated[int, Field(ge=2, le=8)], ...] = Field(
-        default=(32,), min_length=1
-    )
-    """Bits that the weights of a layer may have. 32 is float32; networks with 8 or fewer run in INT8, as a whole."""
+    bits: tuple[int, ...] = Field(default=(32,), min_length=1)
+    """Bits that the weights of a layer may have: 32, 2 to 8. 32 is float32; networks with 8 or fewer run in INT8, as a whole."""
     channel_multiple: int = Field(default=8, ge=1, le=256)
     """Channels after the keep ratio are rounded to a multiple of this, and never below it."""
     group_width: int = Field(default=8, ge=1, le=256)
@@ -83,7 +81,10 @@ class StagedSpaceConfig(BaseModel):
 
     @field_validator("bits")
     @classmethod
-    def _bits_differ(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
+    def _bits_can_be_stored(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
+        unknown = [each for each in bits if each != 32 and not 2 <= each <= INT8_BITS]
+        if unknown:
+            raise ValueError(f"expected 32, or 2 to {INT8_BITS}, got {unknown[0]}")
         _unique("bits", bits)
         return bits
 

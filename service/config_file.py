@@ -122,7 +122,10 @@ def _fault(model: type[BaseModel], item: Any) -> str:
         return f"{where}: unknown key{_did_you_mean(location[-1], known)}"
     if item["type"] == "missing":
         return f"{where}: missing"
-    return f"{where}: {item['msg']} (got {item['input']!r:.80})"
+    message = item["msg"].removeprefix("Value error, ")
+    # a whole section is no help: the message of its check names what does not fit
+    got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r:.80})"
+    return f"{where}: {message}{got}" if where else f"{message}{got}"
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
