@@ -7,17 +7,18 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import AsyncIterator, Callable, Collection
-from importlib.resources import files
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.http.answers import Event, JobAnswer, JobPage, NewJob, Point, Problem, Session, Stop
 from service.http.guard import Guard
+from service.http.jobs import Jobs, TheJobs
+from service.http.plain import plain
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
 from service.jobs.progress import read_progress, read_trials
@@ -27,20 +28,6 @@ from service.jobs.submitting import search_spec, submit_search
 
 _log = logging.getLogger(__name__)
 
-PAGE_FOLDER = files("service.http") / "page"
-PAGE_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-}
-"""The web page. It holds nothing: what it shows, it asks for with the token that a user gives it."""
-PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:; "
-    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
 PAGE = 50
 MOST_TRIALS = 10_000
 _STREAM_S = 1.0
@@ -52,23 +39,6 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Jobs:
-    """What routes work on."""
-
-    def __init__(self, store: JobStore, folder: JobsFolder) -> None:
-        self.store = store
-        self.folder = folder
-
-    def answer(self, job_id: str) -> JobAnswer:
-        return JobAnswer.of(self.store.get(job_id), self.folder)
-
-
-def _jobs(request: Request) -> Jobs:
-    jobs: Jobs = request.app.state.jobs
-    return jobs
-
-
-TheJobs = Annotated[Jobs, Depends(_jobs)]
 router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
 
 
@@ -85,54 +55,16 @@ def make_app(
     app = FastAPI(title="Netlathe", docs_url=None, redoc_url=None)
     app.state.jobs = Jobs(store, folder)
     app.include_router(router)
-    app.add_api_route("/healthz", _healthz, methods=["GET"], response_class=PlainTextResponse)
-    app.add_api_route(
-        "/readyz",
-        _readyz,
-        methods=["GET"],
-        response_class=PlainTextResponse,
-        responses={503: {"model": Problem}},
-    )
-    for path, (name, kind) in PAGE_FILES.items():
-        app.add_api_route(path, _page_file(name, kind), methods=["GET"], include_in_schema=False)
-    app.add_api_route("/metrics", _metrics, methods=["GET"], response_class=PlainTextResponse)
+    app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app
-
-
-def _page_file(name: str, kind: str) -> Callable[[], Response]:
-    content = (PAGE_FOLDER / name).read_bytes()
-
-    def give() -> Response:
-        return Response(content, media_type=kind, headers=PAGE_HEADERS)
-
-    return give
 
 
 def _refused(_request: Request, error: Exception) -> Response:
     # what is neither the request's fault nor a state's is the store's: it may be back soon
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 503)
     return JSONResponse({"detail": str(error)}, status_code=status)
-
-
-def _healthz() -> str:
-    return "ok\n"
-
-
-def _readyz(jobs: TheJobs) -> str:
-    jobs.store.jobs([JobState.RUNNING])
-    return "ok\n"
-
-
-def _metrics(jobs: TheJobs) -> str:
-    """Prometheus text: jobs by state."""
-    counts = dict.fromkeys(JobState, 0)
-    for job in jobs.store.jobs():
-        counts[job.state] += 1
-    lines = ["# HELP netlathe_jobs Jobs by state.", "# TYPE netlathe_jobs gauge"]
-    lines += [f'netlathe_jobs{{state="{state}"}} {count}' for state, count in counts.items()]
-    return "\n".join(lines) + "\n"
 
 
 @router.post("/jobs", status_code=201)
