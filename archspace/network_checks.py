@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from archspace.network import INPUT, Layer, Network, Shape
+from archspace.network import INPUT, WEIGHTED, Layer, Network, Shape
 from archspace.space import SchemaError
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -65,12 +65,12 @@ def _layer_problems(layer: Layer) -> Iterator[str]:
         yield "add needs two or more inputs"
     if layer.op != "add" and len(layer.inputs) != 1:
         yield f"{layer.op} needs exactly one input, got {len(layer.inputs)}"
-    if layer.op not in ("conv", "linear") and layer.in_channels != layer.out_channels:
+    if layer.op not in WEIGHTED and layer.in_channels != layer.out_channels:
         yield f"{layer.op} keeps its channels, but {layer.in_channels} → {layer.out_channels}"
     for field in _DEFAULTS.keys() - _USED_FIELDS.get(layer.op, set()):
         if getattr(layer, field) != _DEFAULTS[field]:
             yield f"{field} means nothing for {layer.op}: expected {_DEFAULTS[field]!r}"
-    if layer.bits != 32 and layer.op not in ("conv", "linear"):
+    if layer.bits != 32 and layer.op not in WEIGHTED:
         yield f"bits means nothing for {layer.op}, which has no kernel or matrix: expected 32"
     if layer.op == "avg_pool" and 2 * layer.padding > layer.kernel:
         yield f"padding {layer.padding} is more than half the kernel {layer.kernel}"

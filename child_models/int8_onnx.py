@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archspace import INPUT, Layer, Network
+from archspace import INPUT, WEIGHTED, Network
+from child_models.folding import fold_batch_norm
 from child_models.int8_maps import computes_in_int8, logit_layers, quantised_maps
-from child_models.layer_rules import BATCH_NORM_EPSILON, UnbuildableNetwork
+from child_models.layer_rules import UnbuildableNetwork
 from child_models.onnx_graph import IMAGE, build_onnx, onnx_output_names, random_weights
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _scales_for_measuring(network: Network, weights: Mapping[str, NDArray[Any]])
     largest = {
         layer.name: np.abs(weights[f"layers.{layer.name}.{layer.op}.weight"]).max()
         for layer in network.layers
-        if layer.op in ("conv", "linear")
+        if layer.op in WEIGHTED
     }
     return Int8Scales(
         weights={name: np.array(value / 127, np.float32) for name, value in largest.items()},
@@ -132,11 +133,12 @@ def _weight_overrides(
     constants = {t.name: numpy_helper.to_array(t) for t in plain.graph.initializer}
     overrides = {}
     for layer in network.layers:
-        if layer.op not in ("conv", "linear"):
+        if layer.op not in WEIGHTED:
             continue
         prefix = f"layers.{layer.name}.{layer.op}."
         bias = constants.get(prefix + "bias", np.zeros(layer.out_channels, np.float32))
-        steps = _folded_steps(layer, scales.weights[layer.name], weights)
+        own = np.broadcast_to(scales.weights[layer.name].astype(np.float64), layer.out_channels)
+        steps = own * np.abs(fold_batch_norm(layer, weights).scale)
         # a channel that is almost nothing but its bias: the bias must fit into 32 bits
         least = np.abs(bias) / (float(scales.maps[layer.inputs[0]][0]) * _LARGEST_BIAS)
         folded = np.maximum(np.maximum(steps, least), _LEAST_SCALE).astype(np.float32)
@@ -145,20 +147,6 @@ def _weight_overrides(
             for scale in folded
         ]
     return overrides
-
-
-def _folded_steps(
-    layer: Layer, own: NDArray[np.float32], weights: Mapping[str, NDArray[Any]]
-) -> NDArray[np.float64]:
-    """(channels,) |γ/√(σ² + ε)| · scale, or the scale alone where there is no BatchNorm."""
-    scale = np.broadcast_to(own.astype(np.float64), layer.out_channels)
-    if not layer.norm:
-        return scale
-    gamma, variance = (
-        weights[f"layers.{layer.name}.norm.{part}"].astype(np.float64)
-        for part in ("weight", "running_var")
-    )
-    return np.asarray(scale * np.abs(gamma) / np.sqrt(variance + BATCH_NORM_EPSILON))
 
 
 def _nodes(plain: ModelProto, network: Network) -> list[str]:
@@ -229,7 +217,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(model: ModelProto, network: Network, maps: set[str]) -> None:
-    wanted = sum(layer.op in ("conv", "linear") for layer in network.layers)
+    wanted = sum(layer.op in WEIGHTED for layer in network.layers)
     found = quantised_nodes(model)
     if found != wanted:
         raise UnbuildableNetwork(

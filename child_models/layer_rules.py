@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from archspace import INPUT, Layer, Network
+from archspace import INPUT, WEIGHTED, Layer, Network
 
 BATCH_NORM_EPSILON = 1e-5
 """ε in γ·(x − μ)/√(σ² + ε) + β (Ioffe & Szegedy 2015, algorithm 1); the value torch uses."""
@@ -67,13 +67,13 @@ def _problem(layer: Layer, source_ops: list[str]) -> str:
     """What is wrong with `layer`, or an empty text."""
     if (len(layer.inputs) < 2) if layer.op == "add" else (len(layer.inputs) != 1):
         return f"{layer.op} cannot have {len(layer.inputs)} inputs"
-    if layer.bits != 32 and not (2 <= layer.bits <= 8 and layer.op in ("conv", "linear")):
+    if layer.bits != 32 and not (2 <= layer.bits <= 8 and layer.op in WEIGHTED):
         return (
             f"{layer.bits} bits; expected 32, or 2 to 8 for the weights of a conv or linear layer"
         )
     if not layer.name.isidentifier() or layer.name == INPUT:
         return "its name must be a plain identifier such as n0, and not 'input'"
-    if layer.op not in ("conv", "linear") and layer.in_channels != layer.out_channels:
+    if layer.op not in WEIGHTED and layer.in_channels != layer.out_channels:
         return f"{layer.op} cannot turn {layer.in_channels} channels into {layer.out_channels}"
     if layer.op == "avg_pool" and 2 * layer.padding > layer.kernel:
         return f"padding {layer.padding} is more than half of the pooling kernel {layer.kernel}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from archspace import INPUT, Layer, Network
+from child_models.folding import fold_batch_norm
 from child_models.layer_rules import (
     BATCH_NORM_EPSILON,
     check_buildable,
@@ -203,16 +204,10 @@ class _Writer:
         return _Link("BatchNormalization", names, {"epsilon": BATCH_NORM_EPSILON})
 
     def _folded(self, layer: Layer) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Weights and bias of convolution and BatchNorm in one: W·s and (b − μ)·s + β, s = γ/√(σ² + ε)."""
-        # float64, so that folding itself rounds only once
-        gamma, beta, mean, variance = (
-            self._array(layer, f"norm.{part}").astype(np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-        bias = self._array(layer, "conv.bias") if layer.bias else np.zeros_like(mean)
-        weight = self._array(layer, "conv.weight") * scale[:, None, None, None]
-        return weight, (bias - mean) * scale + beta
+        """Weights and bias of convolution and BatchNorm in one."""
+        folded = fold_batch_norm(layer, self._weights)
+        weight = self._array(layer, "conv.weight") * folded.scale[:, None, None, None]
+        return weight, folded.bias
 
     def _array(self, layer: Layer, part: str) -> NDArray[Any]:
         return self._weights[f"layers.{layer.name}.{part}"]

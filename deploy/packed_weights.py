@@ -16,39 +16,18 @@ Which layers have a codebook, ``quantisation.json`` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archspace import WEIGHTED, Layer, Network
-from child_models.layer_rules import BATCH_NORM_EPSILON, has_norm, weight_shapes
+from child_models.folding import fold_batch_norm
+from child_models.layer_rules import weight_shapes
 from deploy.errors import BrokenExport
 from deploy.packing import Packed, unpack
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-class Folded(NamedTuple):
-    """A layer without BatchNorm: weights · `scale`, an output channel, plus `bias`; float64, (out_channels,) each."""
-
-    scale: NDArray[np.float64]
-    bias: NDArray[np.float64]
-
-
-def fold(layer: Layer, weights: Arrays) -> Folded:
-    """What BatchNorm, if there is one, and the layer's own bias do to each output channel."""
-    prefix = f"layers.{layer.name}."
-    own_bias = weights.get(f"{prefix}{layer.op}.bias", np.zeros(layer.out_channels))
-    bias = np.asarray(own_bias, dtype=np.float64)
-    if not has_norm(layer):
-        return Folded(np.ones(layer.out_channels), bias)
-    gamma, beta, mean, variance = (
-        weights[f"{prefix}norm.{part}"].astype(np.float64)
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-    return Folded(scale, (bias - mean) * scale + beta)
 
 
 def folded_weights(network: Network, weights: Arrays) -> dict[str, NDArray[np.float32]]:
@@ -56,13 +35,13 @@ def folded_weights(network: Network, weights: Arrays) -> dict[str, NDArray[np.fl
     arrays: dict[str, NDArray[np.float32]] = {}
     for layer in network.layers:
         if layer.op in WEIGHTED:
-            folded = fold(layer, weights)
+            folded = fold_batch_norm(layer, weights)
             own = weights[f"layers.{layer.name}.{layer.op}.weight"].astype(np.float64)
             spread = folded.scale.reshape(-1, *[1] * (own.ndim - 1))
             arrays[f"{layer.name}.weight"] = (own * spread).astype(np.float32)
             arrays[f"{layer.name}.bias"] = folded.bias.astype(np.float32)
         elif layer.op == "batch_norm":
-            folded = fold(layer, weights)
+            folded = fold_batch_norm(layer, weights)
             arrays[f"{layer.name}.scale"] = folded.scale.astype(np.float32)
             arrays[f"{layer.name}.shift"] = folded.bias.astype(np.float32)
     return arrays

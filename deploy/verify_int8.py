@@ -18,6 +18,7 @@ from torch import Tensor
 
 from archspace import INPUT, ArchitectureDocument, Network
 from child_models import ChildModule
+from child_models.int8_onnx import quantised_nodes
 from child_models.onnx_graph import IMAGE
 from child_models.scoring import load_weights
 from deploy import files
@@ -86,22 +87,14 @@ def check_int8(directory: Path, document: ArchitectureDocument) -> str:
         )
     if not here:
         return "executed in float32: only the size of packed weights is smaller"
-    graph = read_onnx(directory, document, files.INT8_ONNX).graph
-    found = _integer_nodes(graph)
+    model = read_onnx(directory, document, files.INT8_ONNX)
+    found = quantised_nodes(model)
     if found != len(data["weights"]):
         raise BrokenExport(
             f"{files.INT8_ONNX} has {found} nodes with integers, expected {len(data['weights'])}"
         )
-    _check_scales(graph, document.network, data["maps"])
+    _check_scales(model.graph, document.network, data["maps"])
     return f"{found} nodes in INT8; {_compare_outputs(directory, document.network, data)}"
-
-
-def _integer_nodes(graph: GraphProto) -> int:
-    """Conv and Gemm nodes whose map and weights both come from integers."""
-    integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    return sum(
-        node.op_type in ("Conv", "Gemm") and set(node.input[:2]) <= integers for node in graph.node
-    )
 
 
 def _check_scales(graph: GraphProto, network: Network, maps: Mapping[str, Any]) -> None:

@@ -65,7 +65,8 @@ class WorkerStatus:
 class TrainedChild:
     """A child trained at the final schedule, with what is needed to export and test it.
 
-    `quantisation` is a `Quantisation` as JSON text, of a child that runs in INT8. `test_accuracy` (share 0-1, at the chosen thresholds) comes from the test split, which nothing else sees.
+    `test_accuracy` (share 0-1, at the chosen thresholds) comes from the test split, which nothing else sees. `quantisation` is a
+    `Quantisation` as JSON text, of a child that runs in INT8.
     """
 
     result: ChildResult

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archspace import Architecture, Block, BlockCost, Choices, Network, SearchSpace
+from archspace import Architecture, Block, BlockCost, Choices, SearchSpace
 from child_models import count_bytes, count_macs, count_params
+from envs.cost_bounds import block_bytes, block_macs, block_params
 from evaluation import ChoicesCosting, Costing, LimitsConfig, NetworkCosts
 from latency_models import CostModel
 from search.latency_extremes import latency_extremes
@@ -93,9 +94,9 @@ def _table(
     fastest = _row("smallest", space, costing, smallest)
     thrifty = _costs(space, costing, space.cheapest(by_energy))
     hungry = _costs(space, costing, space.cheapest(_negated(by_energy)))
-    fewest = space.resolve(space.cheapest(lambda block: float(_params(block))))
-    smallest_file = space.resolve(space.cheapest(lambda block: float(_bytes(block))))
-    lightest = space.resolve(space.cheapest(lambda block: float(_macs(block))))
+    fewest = space.resolve(space.cheapest(block_params))
+    smallest_file = space.resolve(space.cheapest(block_bytes))
+    lightest = space.resolve(space.cheapest(block_macs))
     return SpaceTable(
         smallest=fastest,
         middle=_row("middle", space, costing, middle),
@@ -140,19 +141,3 @@ def _costs(space: SearchSpace, costing: Costing, choices: Choices) -> NetworkCos
 
 def _negated(cost: Callable[[Block], float]) -> Callable[[Block], float]:
     return lambda block: -cost(block)
-
-
-def _alone(block: Block) -> Network:
-    return block.as_network()
-
-
-def _params(block: Block) -> int:
-    return count_params(_alone(block))
-
-
-def _bytes(block: Block) -> int:
-    return count_bytes(_alone(block))
-
-
-def _macs(block: Block) -> int:
-    return count_macs(_alone(block))

@@ -99,6 +99,14 @@ def anchored(data: dict[str, Any], base: Path) -> dict[str, Any]:
     return result
 
 
+def read_run(config: Path, overrides: Iterable[str], seed: int | None) -> dict[str, Any]:
+    """A run file with overrides and, if given, its seed, its paths `anchored`; not validated yet."""
+    data = apply_overrides(read_mapping(config), overrides)
+    if seed is not None:
+        data["seed"] = seed
+    return anchored(data, config.parent)
+
+
 def _item(node: list[Any], index: str, key: str) -> Any:
     if not index.isdigit() or int(index) >= len(node):
         raise UsageError(f"--set {key}: {index!r} is not an index from 0 to {len(node) - 1}")

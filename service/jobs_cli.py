@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from service.jobs.folder import JOBS_DB
-
 app = typer.Typer()
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, as `list` shows it.")]
@@ -29,6 +27,8 @@ RESULTS = Path("results")
 
 def is_job(name: str, results: Path, store: str | None) -> bool:
     """Whether `name` can only be a job's id: there is a store, and the name is no path."""
+    from service.jobs.folder import JOBS_DB  # not for every `--help`
+
     return "/" not in name and (store is not None or (results / JOBS_DB).is_file())
 
 

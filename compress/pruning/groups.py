@@ -24,7 +24,7 @@ from math import lcm
 import torch
 from torch import nn
 
-from archspace import INPUT, Exit, Layer, Network
+from archspace import INPUT, WEIGHTED, Exit, Layer, Network
 from child_models import ChildModule, build_module
 from compress.errors import CompressionError
 
@@ -177,7 +177,7 @@ def _check(network: Network, groups: Sequence[ChannelGroup]) -> None:
     of: dict[str, int | None] = {INPUT: None}
     for layer in network.layers:
         sources = {of[source] for source in layer.inputs}
-        mixes = layer.op in ("conv", "linear") and not is_depthwise(layer)
+        mixes = layer.op in WEIGHTED and not is_depthwise(layer)
         source = sources.pop()
         expected = reads.get(layer.name) if mixes else writes.get(layer.name, source)
         if sources or expected != source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from archspace import WEIGHTED
 from child_models.int8_maps import quantised_maps
 from child_models.int8_onnx import Int8Scales, build_int8_onnx
 from child_models.layer_rules import UnbuildableNetwork
@@ -42,7 +43,7 @@ def int8_onnx(model: TrainedModel, *, batch: int | None = None) -> ModelProto:
 
 def _executable(model: TrainedModel) -> Quantisation:
     quantisation = model.quantisation or Quantisation()
-    layers = [n.name for n in model.network.layers if n.op in ("conv", "linear")]
+    layers = [n.name for n in model.network.layers if n.op in WEIGHTED]
     wide = [name for name in layers if name not in quantisation.weights]
     why = quantisation.why_not_int8 or (wide and f"layers {wide[:3]} have float32 weights")
     missing = set(quantised_maps(model.network)) - set(quantisation.maps)

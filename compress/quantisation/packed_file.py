@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from archspace import WEIGHTED, Layer
+from child_models.folding import fold_batch_norm
 from compress.quantisation.codebook import Codebook
 from compress.quantisation.grids import Grid
 from compress.quantisation.module import weight_name
 from compress.quantisation.result import WeightForm
 from compress.trained_model import TrainedModel
-from deploy.packed_weights import fold, folded_weights
+from deploy.packed_weights import folded_weights
 from deploy.packing import Packed, pack
 
 
@@ -37,7 +38,7 @@ def packed_file(model: TrainedModel) -> bytes | None:
 
 def _packed(model: TrainedModel, layer: Layer, form: WeightForm) -> dict[str, NDArray[np.generic]]:
     weight = model.weights[f"layers.{layer.name}.{weight_name(layer.op)}"]
-    scale = fold(layer, model.weights).scale
+    scale = fold_batch_norm(layer, model.weights).scale
     if isinstance(form, Codebook):
         arrays = {f"{layer.name}.packed": _bytes(form.packed(weight))}
         if layer.norm:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from archspace import Layer, Network
+from archspace import WEIGHTED, Layer, Network
 from child_models.layer_rules import has_norm, parameter_shapes
 from compress.quantisation.result import WeightForm
 from deploy.packing import packed_size_bytes
@@ -47,7 +47,7 @@ class BitPlan(BaseModel):
         """Bits of every conv and linear layer, by name, in the network's order."""
         planned = {}
         for layer in network.layers:
-            if layer.op not in ("conv", "linear"):
+            if layer.op not in WEIGHTED:
                 continue
             own: int = getattr(self, layer_kind(layer))
             if self.first is not None and "input" in layer.inputs:
@@ -73,7 +73,7 @@ def layer_size_bytes(layer: Layer, bits: int, *, numbers: int | None = None) -> 
     With 32 bits: 4 a weight, and 4 an output channel for the bias. With fewer: the packed weights with their header and float32
     `numbers` (scales, one an output channel by default, or centroids), and the bias. A BatchNorm on its own: 8 a channel.
     """
-    if layer.op not in ("conv", "linear"):
+    if layer.op not in WEIGHTED:
         return 8 * layer.out_channels if has_norm(layer) else 0
     count = prod(parameter_shapes(layer)[f"{layer.op}.weight"])
     bias = 4 * layer.out_channels
@@ -103,6 +103,6 @@ def mean_bits(network: Network, bits: Mapping[str, int]) -> float:
     counts = {
         layer.name: prod(parameter_shapes(layer)[f"{layer.op}.weight"])
         for layer in network.layers
-        if layer.op in ("conv", "linear")
+        if layer.op in WEIGHTED
     }
     return sum(counts[n] * bits.get(n, 32) for n in counts) / max(1, sum(counts.values()))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archspace import INPUT, Network
+from archspace import INPUT, WEIGHTED, Network
 from child_models import ChildModule, Dataset
 from child_models.int8_maps import quantised_maps
 from child_models.scoring import load_weights
@@ -46,7 +46,7 @@ def weight_forms(
     ops = {layer.name: layer.op for layer in model.network.layers}
     forms: dict[str, WeightForm] = {}
     for name, width in bits.items():
-        if ops.get(name) not in ("conv", "linear"):
+        if ops.get(name) not in WEIGHTED:
             raise QuantisationError(f"{name!r}: there is no such conv or linear layer")
         if width == 32:
             continue

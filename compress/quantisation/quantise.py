@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from archspace import Layer
+from archspace import WEIGHTED, Layer
 from child_models import ChildModule, Dataset, ExitChoice, TrainingConfig
 from child_models.fitting import OnEpoch, OnStep
 from compress.distillation.combined_loss import DistilLoss
@@ -203,7 +203,7 @@ def _report(
     quantisation = quantised.quantisation
     assert quantisation is not None
     final = quantisation.weights
-    layers = [n for n in model.network.layers if n.op in ("conv", "linear")]
+    layers = [n for n in model.network.layers if n.op in WEIGHTED]
     return Quantised(
         model=quantised,
         exit_choice=choice,

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from archspace import INPUT, Network
+from archspace import INPUT, WEIGHTED, Network
 from compress.quantisation.codebook import Codebook
 from compress.quantisation.errors import QuantisationError
 from compress.quantisation.grids import Grid
@@ -37,7 +37,7 @@ class Quantisation:
         layers = {layer.name: layer for layer in network.layers}
         for name, form in self.weights.items():
             layer = layers.get(name)
-            if layer is None or layer.op not in ("conv", "linear"):
+            if layer is None or layer.op not in WEIGHTED:
                 raise QuantisationError(
                     f"weights of {name!r}: there is no such conv or linear layer"
                 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from archspace import WEIGHTED
 from child_models import Dataset, Split
 from compress.quantisation.plan import layer_size_bytes
 from compress.quantisation.post_training import (
@@ -60,7 +61,7 @@ def sensitivity_table(
     split = dataset.validation
     split = Split(images=split.images[:images], labels=split.labels[:images])
     plain = model.logits(split, dataset)[-1]
-    layers = [layer for layer in model.network.layers if layer.op in ("conv", "linear")]
+    layers = [layer for layer in model.network.layers if layer.op in WEIGHTED]
     table = []
     for layer in layers:
         for width in bits:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.config_file import anchored, apply_overrides, read_mapping
+from service.config_file import read_run, validate
 from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
+from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JOBS_DB, JobsFolder
 from service.jobs.process import tail
 from service.jobs.progress import Pace, SessionProgress, pace, read_progress
@@ -60,17 +61,14 @@ def run_submit(
     as_json: bool,
 ) -> None:
     """Check the config and put it into the store. With `wait`, until the job has ended or is paused."""
-    data = apply_overrides(read_mapping(config), overrides)
-    if seed is not None:
-        data["seed"] = seed
-    data = anchored(data, config.parent)
+    data = read_run(config, overrides, seed)
+    if device_file is not None and not device_file.is_file():
+        raise NotFoundError(f"no device file at {device_file}")
     if dry_run:
         from service.run import dry_run as check
 
         check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
-    if device_file is not None and not device_file.is_file():
-        raise NotFoundError(f"no device file at {device_file}")
     spec, name = search_spec(data, source=str(config), device_file=device_file)
     with opened(results, store_url, make=True) as (store, folder):
         job, fresh = submit_search(store, folder, job_id or name, spec)
@@ -110,7 +108,7 @@ def run_status(job_id: str, results: Path, store_url: str | None, *, as_json: bo
     with opened(results, store_url) as (store, folder):
         job, events = store.get(job_id), store.events(job_id)
         if as_json:
-            told = [{**asdict(event), "at": _when(event.at)} for event in events]
+            told = [Event.of(event).model_dump(mode="json") for event in events]
             print_json({**_facts(job, folder), "events": told})
             return
         _show(job, folder, as_json=False)
@@ -207,11 +205,12 @@ def _watched(store: JobStore, folder: JobsFolder, job_id: str) -> Job:
     """Until the job has ended or is paused; then that job."""
     said = ""
     began, first = time.monotonic(), read_progress(folder.run(job_id))
+    planned = _sessions_planned(store.get(job_id))
     while True:
         job = store.get(job_id)
         line = f"{job.state}: {_progress_text(job, folder)}"
         sessions = read_progress(folder.run(job_id))
-        speed = pace(sessions, first, time.monotonic() - began, _sessions_to_come(job, sessions))
+        speed = pace(sessions, first, time.monotonic() - began, planned - len(sessions))
         if line != said:
             said = line
             talk.print(line + (f", {_pace_text(speed)}" if speed else ""))
@@ -220,11 +219,11 @@ def _watched(store: JobStore, folder: JobsFolder, job_id: str) -> Job:
         time.sleep(_WATCH_S)
 
 
-def _sessions_to_come(job: Job, sessions: Sequence[SessionProgress]) -> int:
-    search = job.spec.config.get("search", {})
-    controls = search.get("controls") if isinstance(search, dict) else None
-    planned = 1 + (len(controls) if isinstance(controls, list) else 1)
-    return max(0, planned - len(sessions)) if sessions else 0
+def _sessions_planned(job: Job) -> int:
+    """The strategy and its controls, as the config or its defaults name them."""
+    from service.run_config import RunConfig  # heavy
+
+    return 1 + len(validate(RunConfig, job.spec.config, job.id).search.controls)
 
 
 def _pace_text(speed: Pace) -> str:
@@ -245,18 +244,10 @@ def _show(job: Job, folder: JobsFolder, *, as_json: bool) -> None:
 
 
 def _facts(job: Job, folder: JobsFolder) -> dict[str, Any]:
-    run = folder.run(job.id)
     return {
-        "id": job.id,
-        "state": str(job.state),
-        "attempt": job.attempt,
-        "reason": job.reason,
-        "message": job.message,
-        "created": _when(job.created),
-        "updated": _when(job.updated),
-        "run_dir": str(run.path.absolute()),
+        **JobAnswer.of(job, folder).model_dump(mode="json"),
+        "run_dir": str(folder.run(job.id).path.absolute()),
         "log": str(folder.log(job.id).absolute()),
-        "sessions": [asdict(session) for session in read_progress(run)],
     }
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from service.config_file import anchored, apply_overrides, read_mapping
+from service.config_file import read_run
 from service.errors import ConflictError, NotFoundError, StoppedError, UsageError
 from service.output import talk
 from service.run_folder import (
@@ -34,15 +34,12 @@ def run_search_verb(
     as_json: bool,
 ) -> None:
     """Make the run folder first, then import what is heavy, check everything, and search."""
-    data = apply_overrides(read_mapping(config), overrides)
-    if seed is not None:
-        data["seed"] = seed
+    data = read_run(config, overrides, seed)
     if device_file is not None and not device_file.is_file():
         raise NotFoundError(f"no device file at {device_file}")
     if dry_run:
         from service.run import dry_run as check
 
-        data = anchored(data, config.parent)
         check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
     used_seed = data.get("seed", 0)
@@ -51,7 +48,6 @@ def run_search_verb(
     path = (
         out if out is not None else default_path(str(data.get("name", "run")), used_seed, RESULTS)
     )
-    data = anchored(data, config.parent)
     folder = create_run(path, data, used_seed, device_file)
     try:
         _carry_out(folder, fresh=True, source=str(config), as_json=as_json)

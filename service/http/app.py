@@ -8,6 +8,7 @@ import json
 import logging
 import zipfile
 from collections.abc import AsyncIterator, Collection
+from dataclasses import fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
@@ -15,16 +16,18 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
-from service.http.answers import Event, JobAnswer, JobPage, NewJob, Point, Problem, Session, Stop
+from service.http.answers import JobPage, NewJob, Problem, Stop
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
-from service.http.plain import plain
+from service.http.plain import OPEN_PATHS, plain
+from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
-from service.jobs.progress import read_progress, read_trials
+from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials
 from service.jobs.states import ENDED, JobState
-from service.jobs.store import ID, JobStore
+from service.jobs.store import JobStore
 from service.jobs.submitting import search_spec, submit_search
+from service.run_folder import NAME
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ MOST_TRIALS = 10_000
 _STREAM_S = 1.0
 _STATUS = {UsageError: 422, NotFoundError: 404, ConflictError: 409}
 
-JobId = Annotated[str, Path(pattern=f"^{ID.pattern}$", description="a job's id")]
+JobId = Annotated[str, Path(pattern=f"^{NAME.pattern}$", description="a job's id")]
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 503)
 }
@@ -57,7 +60,7 @@ def make_app(
     app.include_router(router)
     app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
-    app.add_middleware(Guard, token=token, hosts=hosts)
+    app.add_middleware(Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS)
     return app
 
 
@@ -83,11 +86,9 @@ def jobs_page(
     state: Annotated[JobState | None, Query(description="only those in this state")] = None,
     cursor: Annotated[str | None, Query(max_length=63, description="of the page before")] = None,
 ) -> JobPage:
-    """Jobs in order of submission, 50 at a time."""
-    found = jobs.store.jobs(None if state is None else [state])
-    if cursor is not None:
-        places = [i for i, job in enumerate(found) if job.id == cursor]
-        found = found[places[0] + 1 :] if places else []
+    """Jobs in order of submission, 50 at a time; 404 where the cursor's job was deleted."""
+    states = None if state is None else [state]
+    found = jobs.store.jobs(states, after=cursor, most=PAGE + 1)
     page = found[:PAGE]
     more = page[-1].id if len(found) > PAGE else None
     return JobPage(jobs=[JobAnswer.of(job, jobs.folder) for job in page], cursor=more)
@@ -180,13 +181,13 @@ def trials(
     return found
 
 
-@router.get("/jobs/{job_id}/points", response_model=list[Point])
+@router.get("/jobs/{job_id}/points", response_model=list[Trial])
 def points(job_id: JobId, jobs: TheJobs) -> Response:
     """Accuracy, predicted latency and reward of each result so far, strategy by strategy, in order."""
     jobs.store.get(job_id)
     trials = read_trials(jobs.folder.run(job_id))
-    names = tuple(Point.model_fields)
-    # thousands of rows: written as they are, not checked one by one
+    names = [field.name for field in fields(Trial)]
+    # thousands of rows: written as they are, neither copied (as `asdict` does) nor checked one by one
     rows = [{name: getattr(trial, name) for name in names} for trial in trials]
     return Response(json.dumps(rows, allow_nan=False), media_type="application/json")
 
@@ -202,10 +203,10 @@ def picture(job_id: JobId, jobs: TheJobs) -> Response:
 
 
 @router.get("/jobs/{job_id}/best")
-def best(job_id: JobId, jobs: TheJobs) -> list[Session]:
+def best(job_id: JobId, jobs: TheJobs) -> list[SessionProgress]:
     """The best network of each strategy so far."""
     jobs.store.get(job_id)
-    return [Session.of(each) for each in read_progress(jobs.folder.run(job_id))]
+    return read_progress(jobs.folder.run(job_id))
 
 
 @router.get("/jobs/{job_id}/export", response_class=Response)

@@ -8,7 +8,7 @@
 | a body of at most `MAX_BODY_BYTES`, in JSON | 413, 415 |
 | JSON no deeper than `MAX_DEPTH`, numbers of at most `MAX_DIGITS` digits: checked before it is parsed | 400 |
 
-Only `OPEN_PATHS` need no token: whether the server lives, and the web page, which has nothing of its own to show.
+Only the open paths need no token: whether the server lives, and the web page, which has nothing of its own to show.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 MAX_BODY_BYTES = 262_144
 MAX_DEPTH = 32
 MAX_DIGITS = 40
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/page.js", "/page.css"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Scope = MutableMapping[str, Any]
@@ -39,11 +38,15 @@ class Guard:
         app: what is guarded.
         token: that requests must carry; None for none (on loopback only, see `service.http.serving`).
         hosts: names and addresses that this server goes by, without port.
+        open_paths: those that need no token.
     """
 
-    def __init__(self, app: App, *, token: str | None, hosts: Collection[str]) -> None:
+    def __init__(
+        self, app: App, *, token: str | None, hosts: Collection[str], open_paths: Collection[str]
+    ) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
+        self._open_paths = frozenset(open_paths)
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +73,9 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> tuple[int, str] | None:
         if _host(headers.get("host", b"")) not in self._hosts:
             return 421, "this server does not go by that name; see --allow-host"
-        if scope["path"] not in OPEN_PATHS and not self._may(headers.get("authorization", b"")):
+        if scope["path"] not in self._open_paths and not self._may(
+            headers.get("authorization", b"")
+        ):
             return 401, "expected the header Authorization: Bearer TOKEN"
         if scope["method"] in _SAFE:
             return None

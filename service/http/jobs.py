@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.http.answers import JobAnswer
+from service.jobs.answers import JobAnswer
 from service.jobs.folder import JobsFolder
 from service.jobs.store import JobStore
 

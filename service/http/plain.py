@@ -10,7 +10,6 @@ from fastapi.responses import PlainTextResponse, Response
 
 from service.http.answers import Problem
 from service.http.jobs import TheJobs
-from service.jobs.states import JobState
 
 PAGE_FOLDER = files("service.http") / "page"
 PAGE_FILES = {
@@ -18,7 +17,10 @@ PAGE_FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
-"""The web page. It holds nothing: what it shows, it asks for with the token that a user gives it."""
+OPEN_PATHS = ("/healthz", "/readyz", *PAGE_FILES)
+"""They need no token: they say that the server lives, or are the page's own files.
+
+The page holds nothing: what it shows, it asks for with the token that a user gives it."""
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -37,18 +39,17 @@ def _healthz() -> str:
 
 @plain.get("/readyz", response_class=PlainTextResponse, responses={503: {"model": Problem}})
 def _readyz(jobs: TheJobs) -> str:
-    jobs.store.jobs([JobState.RUNNING])
+    jobs.store.counts()
     return "ok\n"
 
 
 @plain.get("/metrics", response_class=PlainTextResponse)
 def _metrics(jobs: TheJobs) -> str:
     """Prometheus text: jobs by state."""
-    counts = dict.fromkeys(JobState, 0)
-    for job in jobs.store.jobs():
-        counts[job.state] += 1
     lines = ["# HELP netlathe_jobs Jobs by state.", "# TYPE netlathe_jobs gauge"]
-    lines += [f'netlathe_jobs{{state="{state}"}} {count}' for state, count in counts.items()]
+    lines += [
+        f'netlathe_jobs{{state="{state}"}} {count}' for state, count in jobs.store.counts().items()
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,6 @@ from service.jobs.folder import JobsFolder
 from service.jobs.store import JobStore
 
 LEAST_TOKEN = 16
-_START_S = 30.0
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -16,8 +16,6 @@ import sqlalchemy as sa
 from evaluation.storage import make_engine, make_url
 from evaluation.tables import proposals_table, session_name, sessions_table
 from service.errors import NetlatheError
-from service.jobs.records import JobEvent
-from service.jobs.states import JobState
 from service.run_folder import RunFolder
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
@@ -258,9 +256,3 @@ def pace(
     spread = min(0.9, 2 / math.sqrt(done))
     hours = left / per_hour
     return Pace(per_hour=per_hour, hours_low=hours * (1 - spread), hours_high=hours / (1 - spread))
-
-
-def running_since(events: Sequence[JobEvent]) -> float | None:
-    """When the process that runs now was started; None where none does."""
-    last = events[-1] if events else None
-    return last.at if last is not None and last.state is JobState.RUNNING else None

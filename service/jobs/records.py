@@ -77,6 +77,11 @@ class Job:
     lease: Lease | None
     lease_until: float | None
 
+    @property
+    def token(self) -> int:
+        """Of the last lease; 0 before any."""
+        return self.lease.token if self.lease is not None else 0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:

@@ -7,7 +7,6 @@ each claim; what a server reports under an older token changes nothing.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -30,8 +29,8 @@ from service.jobs.records import (
 )
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
+from service.run_folder import NAME
 
-ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Clock = Callable[[], float]
 
 
@@ -40,7 +39,7 @@ class LeaseLost(NetlatheError):
 
 
 class JobStore:
-    """See the file's head. May be used by several processes, not by several threads.
+    """See the file's head. May be used by several processes and threads at once.
 
     Args:
         url: a database URL, ``sqlite:///FILE`` or ``postgresql+psycopg://…``.
@@ -76,7 +75,7 @@ class JobStore:
             UsageError: an id that is none.
             ConflictError: a job of that id asks for something else.
         """
-        if not ID.fullmatch(job_id):
+        if not NAME.fullmatch(job_id):
             raise UsageError(
                 f"id {job_id!r}: expected up to 63 lower-case letters, digits and dashes, the first no dash"
             )
@@ -128,13 +127,39 @@ class JobStore:
         with self._transaction(writes=False) as connection:
             return connection.scalar(query) is not None
 
-    def jobs(self, states: Collection[JobState] | None = None) -> list[Job]:
-        """In order of submission."""
-        query = sa.select(jobs_table).order_by(jobs_table.c.created, jobs_table.c.id)
+    def jobs(
+        self,
+        states: Collection[JobState] | None = None,
+        *,
+        after: str | None = None,
+        most: int | None = None,
+    ) -> list[Job]:
+        """In order of submission.
+
+        Args:
+            states: only those in one of these.
+            after: only those submitted after the job of this id.
+            most: how many at the most; None for all.
+
+        Raises:
+            NotFoundError: there is no job `after`.
+        """
+        place = (jobs_table.c.created, jobs_table.c.id)
+        query = sa.select(jobs_table).order_by(*place).limit(most)
         if states is not None:
             query = query.where(jobs_table.c.state.in_([str(state) for state in states]))
         with self._transaction(writes=False) as connection:
+            if after is not None:
+                last = _get(connection, after)
+                query = query.where(sa.tuple_(*place) > sa.tuple_(last.created, last.id))
             return [job_of(row) for row in connection.execute(query)]
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        query = sa.select(jobs_table.c.state, sa.func.count()).group_by(jobs_table.c.state)
+        with self._transaction(writes=False) as connection:
+            found = {JobState(state): count for state, count in connection.execute(query)}
+        return {state: found.get(state, 0) for state in JobState}
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
         """What happened to a job, oldest first; `after` is the number of the last one known."""
@@ -165,7 +190,7 @@ class JobStore:
             ConflictError: it has succeeded, or is being paused or cancelled.
         """
         with self._transaction() as connection:
-            job = _get(connection, job_id)
+            job = _get(connection, job_id, to_change=True)
             if job.state in (JobState.PAUSED, JobState.FAILED, JobState.CANCELLED):
                 attempt = job.attempt + (job.state in ENDED)
                 return self._move(
@@ -185,7 +210,7 @@ class JobStore:
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended or is paused. Raises NotFoundError, ConflictError."""
         with self._transaction() as connection:
-            job = _get(connection, job_id)
+            job = _get(connection, job_id, to_change=True)
             if job.state not in ENDED | {JobState.PAUSED}:
                 raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
             connection.execute(sa.delete(events_table).where(events_table.c.job == job_id))
@@ -213,19 +238,20 @@ class JobStore:
                 .where(jobs_table.c.state.in_([str(state) for state in waiting]))
                 .where(sa.or_(jobs_table.c.lease_until.is_(None), jobs_table.c.lease_until <= now))
                 .order_by(jobs_table.c.state.desc(), jobs_table.c.created, jobs_table.c.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
             )
             row = connection.execute(query).first()
             if row is None:
                 return None
             job = job_of(row)
-            token = row.lease_token + 1
             return self._move(
                 connection,
                 job,
                 JobState.STARTING,
                 message=f"taken by {owner}",
                 lease_owner=owner,
-                lease_token=token,
+                lease_token=job.token + 1,
                 lease_until=now + lease_s,
             )
 
@@ -234,8 +260,11 @@ class JobStore:
         with self._transaction() as connection:
             job = self._held(connection, job_id, lease)
             until = self._clock() + lease_s
-            connection.execute(
-                sa.update(jobs_table).where(jobs_table.c.id == job_id).values(lease_until=until)
+            _changed(
+                connection.execute(
+                    sa.update(jobs_table).where(*_as_seen(job)).values(lease_until=until)
+                ),
+                job,
             )
             return job
 
@@ -276,7 +305,7 @@ class JobStore:
         at_once: bool = False,
     ) -> Job:
         with self._transaction() as connection:
-            job = _get(connection, job_id)
+            job = _get(connection, job_id, to_change=True)
             if job.state is idle or (job.state is at_work and job.at_once >= at_once):
                 return job
             if job.state is at_work:
@@ -288,9 +317,11 @@ class JobStore:
             raise ConflictError(f"job {job_id} is {job.state}; it cannot become {idle}")
 
     def _overdue(self, connection: sa.Connection, now: float) -> Sequence[Job]:
-        query = sa.select(jobs_table).where(
-            jobs_table.c.state.in_([str(state) for state in ACTIVE]),
-            jobs_table.c.lease_until <= now,
+        query = (
+            sa.select(jobs_table)
+            .where(jobs_table.c.state.in_([str(state) for state in ACTIVE]))
+            .where(jobs_table.c.lease_until <= now)
+            .with_for_update(skip_locked=True)
         )
         return [job_of(row) for row in connection.execute(query)]
 
@@ -301,11 +332,12 @@ class JobStore:
         }.get(job.state, JobState.RECOVERING)
         message = f"{job.lease.owner if job.lease else 'its server'} was not heard of any more"
         # the token grows: whatever that server still reports is too late
-        token = (job.lease.token if job.lease else 0) + 1
-        self._move(connection, job, to, message=message, lease_until=None, lease_token=token)
+        self._move(
+            connection, job, to, message=message, lease_until=None, lease_token=job.token + 1
+        )
 
     def _held(self, connection: sa.Connection, job_id: str, lease: Lease) -> Job:
-        job = _get(connection, job_id)
+        job = _get(connection, job_id, to_change=True)
         if job.lease != lease or job.state not in ACTIVE:
             raise LeaseLost(f"job {job_id} is no longer held by {lease.owner}")
         return job
@@ -322,9 +354,9 @@ class JobStore:
         **values: Any,
     ) -> Job:
         now = self._clock()
-        changed = connection.execute(
+        update = (
             sa.update(jobs_table)
-            .where(jobs_table.c.id == job.id, jobs_table.c.state == job.state)
+            .where(*_as_seen(job))
             .values(
                 state=to,
                 reason=reason or "",
@@ -334,8 +366,7 @@ class JobStore:
                 **values,
             )
         )
-        if changed.rowcount != 1:
-            raise LeaseLost(f"job {job.id} has just changed; try again")
+        _changed(connection.execute(update), job)
         _record(connection, job.id, now, attempt or job.attempt, to, reason, message)
         return _get(connection, job.id)
 
@@ -350,8 +381,24 @@ class JobStore:
             ) from error
 
 
-def _get(connection: sa.Connection, job_id: str) -> Job:
-    row = connection.execute(sa.select(jobs_table).where(jobs_table.c.id == job_id)).one_or_none()
+def _as_seen(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    """Where the row is still what `job` says: its state, and the token of whoever has it."""
+    return (
+        jobs_table.c.id == job.id,
+        jobs_table.c.state == job.state,
+        jobs_table.c.lease_token == job.token,
+    )
+
+
+def _changed(outcome: sa.CursorResult[Any], job: Job) -> None:
+    if outcome.rowcount != 1:
+        raise LeaseLost(f"job {job.id} has just changed; try again")
+
+
+def _get(connection: sa.Connection, job_id: str, *, to_change: bool = False) -> Job:
+    """The job; `to_change` keeps its row for this transaction, in a database that lets others write meanwhile."""
+    query = sa.select(jobs_table).where(jobs_table.c.id == job_id)
+    row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
     if row is None:
         raise NotFoundError(f"no job {job_id!r}; `netlathe list` shows those that there are")
     return job_of(row)

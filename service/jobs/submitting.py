@@ -11,7 +11,8 @@ from service.errors import ConflictError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec
-from service.jobs.store import ID, JobStore
+from service.jobs.store import JobStore
+from service.run_folder import NAME
 
 
 def search_spec(
@@ -47,7 +48,7 @@ def submit_search(
         UsageError: an id that is none.
         ConflictError: a job of that id asks for something else, or a run of that name is no job.
     """
-    if ID.fullmatch(job_id) and not store.knows(job_id) and folder.run(job_id).path.exists():
+    if NAME.fullmatch(job_id) and not store.knows(job_id) and folder.run(job_id).path.exists():
         raise ConflictError(
             f"{folder.run(job_id).path} is there already and no job; choose another id"
         )

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.errors import NetlatheError, NotFoundError
+from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
 from service.jobs.records import Job, Lease
@@ -34,8 +34,8 @@ IN_USE_RETRY_S = 15.0
 GRACE_S = 120.0
 """How long a process may take to stop before it is killed."""
 
-STOPPED, IN_USE = 75, 4
-_USAGE = (2, 3)
+STOPPED, IN_USE = StoppedError.exit_code, ConflictError.exit_code
+_USAGE = (UsageError.exit_code, NotFoundError.exit_code)
 _DISK_FULL = ("no space left", "disk is full", "disk quota exceeded")
 
 Start = Callable[[str, JobSpec, JobsFolder], JobProcess]

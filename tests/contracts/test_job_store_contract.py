@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,18 +36,15 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: Any, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'jobs.db'}"
-    found = os.environ.get("NETLATHE_TEST_POSTGRES")
-    if not found:
-        pytest.skip("NETLATHE_TEST_POSTGRES is not set")
-    engine = sa.create_engine(make_url(found))
+@pytest.fixture
+def url(database_url: str) -> str:
+    """Without jobs of an earlier test."""
+    engine = sa.create_engine(make_url(database_url))
     with engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE IF EXISTS job_events, jobs"))
+        for table in ("job_events", "jobs"):
+            connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
     engine.dispose()
-    return found
+    return database_url
 
 
 @pytest.fixture
@@ -150,6 +145,39 @@ def test_asked_for_and_then_lost_is_done(
     clock.now += 100
     assert store.claim("b", 15.0) is None
     assert store.get("one").state is then
+
+
+def test_a_change_made_since_the_row_was_read_is_not_overwritten(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a database lets another server's claim come between a server's look and its report: same state, other token."""
+    stale = running(store)
+    assert stale.lease
+    clock.now += 100
+    taken = claimed(store, "b")
+    assert taken.lease
+    store.report("one", taken.lease, S.RUNNING)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_held", lambda *_: stale)
+        with pytest.raises(LeaseLost, match="has just changed"):
+            store.report("one", stale.lease, S.SUCCEEDED)
+        with pytest.raises(LeaseLost, match="has just changed"):
+            store.renew("one", stale.lease, 1000.0)
+    assert store.get("one").state is S.RUNNING
+    assert store.get("one").lease_until == clock.now + 15
+
+
+def test_pages_and_counts(store: JobStore, clock: Clock) -> None:
+    for job_id in ("c", "b", "d", "a"):
+        store.submit(job_id, SPEC)
+        clock.now += job_id != "b"  # two at the same time
+    assert [job.id for job in store.jobs(most=2)] == ["c", "b"]
+    assert [job.id for job in store.jobs(after="b", most=9)] == ["d", "a"]
+    store.pause("d")
+    assert [job.id for job in store.jobs([S.PENDING], after="c")] == ["b", "a"]
+    assert store.counts() == {**dict.fromkeys(S, 0), S.PENDING: 3, S.PAUSED: 1}
+    with pytest.raises(NotFoundError):
+        store.jobs(after="x")
 
 
 def test_a_recovering_job_comes_first_but_not_before_its_time(

@@ -10,7 +10,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,14 +51,9 @@ COSTS = NetworkCosts(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: Any, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    postgres = os.environ.get("NETLATHE_TEST_POSTGRES")
-    if not postgres:
-        pytest.skip("NETLATHE_TEST_POSTGRES gives no PostgreSQL URL")
-    return postgres
+@pytest.fixture
+def url(database_url: str) -> str:
+    return database_url
 
 
 @pytest.fixture

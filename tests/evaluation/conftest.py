@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from archspace import Architecture, Choices, Network, Shape, StagedSpace, StagedSpaceConfig
+from child_models import Dataset, DigitsConfig, load_data
 from evaluation import (
     ChildResult,
     ChildTask,
@@ -175,3 +177,17 @@ def open_session(
         return ledger.session("run", strategy, 0, **(settings | changes))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Trainings in tests share the machine with others: threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    return load_data(DigitsConfig())

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 
 from archspace import Shape, StageConfig, StagedSpace, StagedSpaceConfig
-from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, train_child
+from child_models import Dataset, TrainingConfig, train_child
 from compress import ChildQuantiseConfig, Quantisation, TrainedModel, int8_onnx
 from evaluation import ChildLimits, ChildTask, Fidelity, Recipe, TrainedChild
 from evaluation.child_runner import result_key, run_child, run_final
@@ -18,17 +15,7 @@ LIMITS = ChildLimits()
 PTQ = Recipe(quantisation=ChildQuantiseConfig())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    return load_data(DigitsConfig())
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def task_with(bits: tuple[int, ...]) -> ChildTask:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from archspace import Shape, StageConfig, StagedSpace, StagedSpaceConfig
-from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, train_child
+from child_models import Dataset, TrainingConfig, train_child
 from compress import DistilConfig, TrainedModel
 from evaluation import ChildLimits, ChildTask, Fidelity, Lesson, Recipe, TrainingEvaluator
 from evaluation.child_runner import result_key, run_child, run_final
@@ -19,17 +17,7 @@ from evaluation.child_runner import result_key, run_child, run_final
 LIMITS = ChildLimits()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    return load_data(DigitsConfig())
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

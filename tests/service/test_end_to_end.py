@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.service.command_line import netlathe
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = [
     "--set", "search.budget=8",
@@ -22,17 +24,6 @@ TINY = [
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow
-
-
-def netlathe(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        check=False,
-    )
 
 
 def started(*arguments: object) -> subprocess.Popen[str]:

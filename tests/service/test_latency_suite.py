@@ -20,6 +20,7 @@ from service.cli import app
 from service.errors import ConflictError, NotFoundError, UsageError
 from service.wiring import _warn_of_differences
 from tests.latency_models.suite_samples import measured_rows, read_table, write_table
+from tests.service import command_line
 from tests.service.wide_config import write_wide_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -187,16 +188,7 @@ def test_using_an_imported_file_says_that_nothing_is_measured(
 
 @pytest.fixture(scope="module")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "service.cli", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    return command_line.netlathe
 
 
 @pytest.mark.slow

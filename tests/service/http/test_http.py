@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 
 from service.errors import NetlatheError, NotFoundError, UsageError
 from service.http.app import make_app
-from service.http.guard import MAX_BODY_BYTES, MAX_DEPTH, OPEN_PATHS
+from service.http.guard import MAX_BODY_BYTES, MAX_DEPTH
+from service.http.plain import OPEN_PATHS
 from service.http.serving import check_exposure, http_server, parse_address, read_token
 from service.jobs.folder import JobsFolder
 from service.jobs.states import JobState
@@ -74,7 +75,7 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
 def test_every_route_and_every_method_wants_the_token(app: FastAPI, stranger: TestClient) -> None:
     """Also those that there are not: nobody learns without a token what there is."""
     paths = {path.replace("{job_id}", "one") for _, path in routes(app)}
-    for path in {*paths, "/", "/docs", "/openapi.json", "/api/v1/nothing"} - OPEN_PATHS:
+    for path in {*paths, "/", "/docs", "/openapi.json", "/api/v1/nothing"} - {*OPEN_PATHS}:
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
             for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
                 answer = stranger.request(method, path, headers=headers)
@@ -196,6 +197,7 @@ def test_pages(client: TestClient) -> None:
             break
     assert found == [f"job-{number:03}" for number in range(120)]
     assert client.get("/api/v1/jobs", params={"state": "RUNNING"}).json()["jobs"] == []
+    assert client.get("/api/v1/jobs", params={"cursor": "gone"}).status_code == 404
     assert client.get("/api/v1/jobs", params={"state": "odd"}).status_code == 422
     assert 'netlathe_jobs{state="PENDING"} 120' in client.get("/metrics").text
 
@@ -262,7 +264,7 @@ def test_a_store_that_is_away_is_said_to_be(app: FastAPI, client: TestClient) ->
     def away(*_: object) -> None:
         raise NetlatheError("the database is away")
 
-    app.state.jobs.store.jobs = away
+    app.state.jobs.store.counts = away
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
 

@@ -16,6 +16,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from tests.service.command_line import netlathe
+
 CONFIG = Path(__file__).parents[3] / "configs" / "digits-quick.yaml"
 TINY = [
     "--set", "search.budget=12",
@@ -27,16 +29,6 @@ TINY = [
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow
-
-
-def netlathe(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 class Place:
