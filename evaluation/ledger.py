@@ -22,7 +22,7 @@ class Ledger:
 
     Args:
         url: ``sqlite:///FILE`` (one machine) or ``postgresql+psycopg://…``.
-        scope: records are kept apart by scope; give the run's name where runs share a database.
+        scope: sessions, cached results and records are kept apart by scope; give the run's name where runs share a database.
 
     Raises:
         ValueError: not a usable URL.
@@ -30,7 +30,7 @@ class Ledger:
     """
 
     def __init__(self, url: str, *, scope: str = "") -> None:
-        self._storage = Storage(url)
+        self._storage = Storage(url, scope=scope)
         self._scope = scope
 
     def session(

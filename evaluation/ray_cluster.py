@@ -102,8 +102,8 @@ class Cluster:
         self._folder: _SessionFolder | None = None
         self._joined = False
         try:
-            ray = self._ray = _import_ray(own=config.address is None)
-            with _SignalHandlersKept():
+            ray = self._ray = import_ray(own=config.address is None)
+            with SignalHandlersKept():
                 if ray.is_initialized():
                     _log.info("using the Ray that this process is connected to")
                 elif config.address is None:
@@ -142,15 +142,8 @@ class Cluster:
             ) from error
 
     def _join(self, address: str) -> None:
-        _check_reachable(address)
         self._joined = True
-        try:
-            self._ray.init(address=address, configure_logging=False, log_to_driver=False)
-        except Exception as error:
-            raise EvaluatorUnavailable(
-                f"cannot join the Ray cluster at {address}: {error}; check the address (the head "
-                "node's GCS port), that it runs the same Ray and Python, and RAY_AUTH_TOKEN"
-            ) from error
+        join(self._ray, address)
 
     @property
     def cores(self) -> int:
@@ -176,25 +169,16 @@ class Cluster:
             WorkerLost: there is none and will be none.
             Exception: what the worker's code raised.
         """
-        try:
-            return self._ray.get(reply)
-        except self._ray.exceptions.RayTaskError as error:
-            cause: Exception = error.cause
-            raise cause from error
-        except self._ray.exceptions.RayError as error:
-            raise WorkerLost(" ".join(str(error).split())) from error
+        return value_of(self._ray, reply)
 
     def kill(self, actor: Any) -> None:
         """End an actor's process; one that is gone already is fine."""
-        try:
-            self._ray.kill(actor, no_restart=True)
-        except Exception as error:
-            _log.debug("kill: %s", error)
+        kill_actor(self._ray, actor)
 
     def close(self) -> None:
         """Leave the cluster, or end it if it was started here."""
         if self._joined:
-            with _SignalHandlersKept():
+            with SignalHandlersKept():
                 self._ray.shutdown()
             self._joined = False
         if self._folder is not None:
@@ -239,7 +223,7 @@ def own_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _import_ray(*, own: bool) -> Any:
+def import_ray(*, own: bool) -> Any:
     """Ray, with settings that must stand before its import."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -255,6 +239,37 @@ def _import_ray(*, own: bool) -> Any:
             "evaluator.kind: local"
         ) from error
     return ray
+
+
+def join(ray: Any, address: str) -> None:
+    """Connect this process to the cluster whose head node has `address`. Raises EvaluatorUnavailable."""
+    _check_reachable(address)
+    try:
+        ray.init(address=address, configure_logging=False, log_to_driver=False)
+    except Exception as error:
+        raise EvaluatorUnavailable(
+            f"cannot join the Ray cluster at {address}: {error}; check the address (the head "
+            "node's GCS port), that it runs the same Ray and Python, and RAY_AUTH_TOKEN"
+        ) from error
+
+
+def value_of(ray: Any, reply: Any) -> Any:
+    """See `Cluster.get`."""
+    try:
+        return ray.get(reply)
+    except ray.exceptions.RayTaskError as error:
+        cause: Exception = error.cause
+        raise cause from error
+    except ray.exceptions.RayError as error:
+        raise WorkerLost(" ".join(str(error).split())) from error
+
+
+def kill_actor(ray: Any, actor: Any) -> None:
+    """See `Cluster.kill`."""
+    try:
+        ray.kill(actor, no_restart=True)
+    except Exception as error:
+        _log.debug("kill: %s", error)
 
 
 def _check_reachable(address: str) -> None:
@@ -282,7 +297,7 @@ def _check_reachable(address: str) -> None:
         )
 
 
-class _SignalHandlersKept:
+class SignalHandlersKept:
     """`ray.init` puts its own SIGTERM handler in place; whoever configured one keeps it."""
 
     def __enter__(self) -> None:

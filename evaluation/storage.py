@@ -22,6 +22,7 @@ from evaluation.tables import (
     SCHEMA_VERSION,
     LoggedProposal,
     SessionRecord,
+    in_scope,
     logged_proposal,
     meta_table,
     metadata,
@@ -29,6 +30,7 @@ from evaluation.tables import (
     proposals_table,
     records_table,
     results_table,
+    scope_prefix,
     session_record,
     sessions_table,
 )
@@ -79,13 +81,18 @@ def make_url(url: str) -> sa.URL:
 class Storage:
     """Reads and writes the tables. One thread; other processes may read at the same time.
 
+    Args:
+        url: of the database.
+        scope: whose sessions and cached results are read and written, where several runs share a database; "" for all.
+
     Raises:
         ValueError: not a usable database URL.
         LedgerError: it cannot be opened, or belongs to another version.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, scope: str = "") -> None:
         self.url = url
+        self._prefix = scope_prefix(scope)
         parsed = make_url(url)
         self._where = parsed.database or url
         try:
@@ -149,6 +156,7 @@ class Storage:
         settings: Mapping[str, str],
     ) -> SessionRecord:
         """The session with that name, made if there is none; an existing one keeps its settings."""
+        run = self._prefix + run
         same = (
             (sessions_table.c.run == run)
             & (sessions_table.c.strategy == strategy)
@@ -171,8 +179,9 @@ class Storage:
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions, in order of their making."""
+        query = sa.select(sessions_table).where(in_scope(self._prefix))
         with self._reading() as connection:
-            rows = connection.execute(sa.select(sessions_table).order_by(sessions_table.c.id)).all()
+            rows = connection.execute(query.order_by(sessions_table.c.id)).all()
         return [session_record(row) for row in rows]
 
     def proposals(self, session: SessionRecord) -> list[LoggedProposal]:
@@ -230,7 +239,7 @@ class Storage:
                         "waiting for a result; another process writes the same session: stop one"
                     )
             if cache is not None and self._cached(connection, cache[0]) is None:
-                row = {"key": cache[0], "result": result_to_json(cache[1])}
+                row = {"key": self._prefix + cache[0], "result": result_to_json(cache[1])}
                 connection.execute(sa.insert(results_table).values(row))
 
     def cached(self, key: str) -> ChildResult | None:
@@ -239,11 +248,24 @@ class Storage:
             text = self._cached(connection, key)
         return None if text is None else result_from_json(text)
 
-    @staticmethod
-    def _cached(connection: sa.Connection, key: str) -> str | None:
+    def _cached(self, connection: sa.Connection, key: str) -> str | None:
         return connection.scalar(
-            sa.select(results_table.c.result).where(results_table.c.key == key)
+            sa.select(results_table.c.result).where(results_table.c.key == self._prefix + key)
         )
+
+    def forget(self, scope: str) -> None:
+        """Delete all that the runs of `scope`, which is not "", have written."""
+        assert scope, "nobody means everything"
+        prefix = scope_prefix(scope)
+        sessions = sa.select(sessions_table.c.id).where(in_scope(prefix))
+        with self._writing() as connection:
+            connection.execute(
+                sa.delete(proposals_table).where(proposals_table.c.session_id.in_(sessions))
+            )
+            connection.execute(sa.delete(sessions_table).where(in_scope(prefix)))
+            cached = results_table.c.key.startswith(prefix, autoescape=True)
+            connection.execute(sa.delete(results_table).where(cached))
+            connection.execute(sa.delete(records_table).where(records_table.c.scope == scope))
 
     def put_record(self, scope: str, name: str, value: Mapping[str, Any]) -> None:
         """Keep `value` under (scope, name), in place of what was there. ValueError on NaN or infinity."""

@@ -111,6 +111,16 @@ def session_name(strategy: str, seed: int) -> str:
     return f"{strategy}-{seed}"
 
 
+def scope_prefix(scope: str) -> str:
+    """Of the names of runs, and of the keys of results, that belong to `scope`."""
+    return f"{scope}/" if scope else ""
+
+
+def in_scope(prefix: str) -> sa.ColumnElement[bool]:
+    """Sessions whose run's name has the prefix; all of them where it is ""."""
+    return sessions_table.c.run.startswith(prefix, autoescape=True)
+
+
 NO_OUTCOME = {"charged": None, "reward": None, "result": None, "costs": None}
 
 

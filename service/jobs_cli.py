@@ -37,6 +37,22 @@ def serve(
     results: Results = RESULTS,
     store: StoreUrl = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many run at the same time.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="HOST:PORT",
+            help="Carry jobs out on the Ray cluster with this head node.",
+        ),
+    ] = None,
+    workers_per_job: Annotated[
+        int | None,
+        typer.Option(
+            "--workers-per-job",
+            min=1,
+            help="Children of one job that train at a time (default: the cores, shared among --jobs).",
+        ),
+    ] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when no job waits or runs.")
     ] = False,
@@ -60,6 +76,8 @@ def serve(
         results,
         store,
         at_once=jobs,
+        ray=ray,
+        workers_per_job=workers_per_job,
         until_idle=until_idle,
         http=http,
         token_file=token_file,

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from archspace import write_atomic
+from service.deployment import LEDGER, Deployment
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 
 FORMAT = 1
@@ -30,9 +31,14 @@ PINNED = ("netlathe", "torch", "numpy", "stable-baselines3", "sb3-contrib", "opt
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths inside one run directory."""
+    """Paths inside one run directory.
+
+    Attributes:
+        database: URL of the ledger of a run that has it elsewhere; None: as the environment says.
+    """
 
     path: Path
+    database: str | None = None
 
     @property
     def run_file(self) -> Path:
@@ -45,8 +51,36 @@ class RunFolder:
         return fitted if fitted.is_file() else self.path / "device.json"
 
     @property
+    def ledger_file(self) -> Path:
+        """The ledger, unless it is in a database elsewhere."""
+        return self.path / "ledger.db"
+
+    @property
+    def ledger_note(self) -> Path:
+        """Says that the run's ledger is in a database elsewhere."""
+        return self.path / "ledger-is-elsewhere.txt"
+
+    @property
+    def ledger_is_elsewhere(self) -> bool:
+        return self.ledger_note.is_file()
+
+    @property
     def ledger_url(self) -> str:
-        return f"sqlite:///{self.path / 'ledger.db'}"
+        """Raises UsageError where the ledger is in a database, and nobody says in which."""
+        if not self.ledger_is_elsewhere:
+            return f"sqlite:///{self.ledger_file}"
+        url = self.database or Deployment.here().ledger_url
+        if url is None:
+            raise UsageError(
+                f"the ledger of {self.path} is in a database: set {LEDGER} to its URL, or the job "
+                "verbs' --store"
+            )
+        return url
+
+    @property
+    def ledger_scope(self) -> str:
+        """Whose the ledger's rows are, where several runs share a database."""
+        return self.path.name if self.ledger_is_elsewhere else ""
 
     @property
     def checkpoints(self) -> Path:
@@ -106,6 +140,8 @@ def create_run(
             hint = f"`netlathe resume {path}` goes on with it" if folder.run_file.exists() else ""
             raise ConflictError(f"{path} already exists; choose another --out. {hint}".rstrip())
         path.mkdir(parents=True, exist_ok=True)
+        if Deployment.here().ledger_url is not None:
+            write_atomic(folder.ledger_note, f"{LEDGER} names the database of this run's ledger.\n")
         if device_file is not None:
             suffix = FITTED if device_file.suffix == FITTED else ".json"
             write_atomic(path / f"device{suffix}", device_file.read_bytes())

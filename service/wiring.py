@@ -18,6 +18,7 @@ from evaluation import (
     ChoicesCosting,
     Costing,
     Evaluator,
+    EvaluatorConfig,
     Ledger,
     Lesson,
     ModelCosting,
@@ -45,6 +46,7 @@ from search import (
     tabulate_choices,
     tabulate_space,
 )
+from service.deployment import Deployment
 from service.errors import ConflictError, UsageError
 from service.fitted_checks import check_fitted, warn_of_fitted
 from service.halving_checks import check_rungs
@@ -285,8 +287,21 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
         lesson=problem.lesson and replace(problem.lesson, cache_dir=cache_dir),
         quantisation=config.quantisation if config.decides_bits else None,
     )
-    kind = TrainingEvaluator if config.evaluator.kind == "local" else RayEvaluator
-    return kind(problem.dataset, config.training, config.evaluator, recipe)
+    if config.evaluator.kind == "local":
+        return TrainingEvaluator(problem.dataset, config.training, config.evaluator, recipe)
+    settings = placed(config.evaluator, Deployment.here())
+    return RayEvaluator(problem.dataset, config.training, settings, recipe)
+
+
+def placed(config: EvaluatorConfig, deployment: Deployment) -> EvaluatorConfig:
+    """`config` with the cluster and the number of workers that the place decides; results do not depend on these."""
+    workers = [each for each in (config.workers, deployment.max_workers) if each is not None]
+    return config.model_copy(
+        update={
+            "address": deployment.ray_address or config.address,
+            "workers": min(workers, default=None),
+        }
+    )
 
 
 def make_lesson(config: RunConfig, dataset: Dataset) -> Lesson | None:
@@ -312,7 +327,7 @@ def open_parts(
     config = problem.config
     mirror = config.mirror.enabled
     with (
-        Ledger(folder.ledger_url) as ledger,
+        Ledger(folder.ledger_url, scope=folder.ledger_scope) as ledger,
         make_evaluator(problem, folder.teacher.absolute()) as evaluator,
     ):
         yield RunParts(

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from service.config_file import read_run, validate
+from service.deployment import is_shared
 from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
 from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JOBS_DB, JobsFolder
-from service.jobs.process import tail
+from service.jobs.handle import tail
 from service.jobs.progress import Pace, SessionProgress, pace, read_progress
 from service.jobs.records import Job
 from service.jobs.states import ENDED, JobState
@@ -35,7 +36,7 @@ def opened(
     results: Path, store_url: str | None, *, make: bool = False
 ) -> Iterator[tuple[JobStore, JobsFolder]]:
     """The store of a results folder. Raises NotFoundError where there is none, unless it may be made."""
-    folder = JobsFolder(results)
+    folder = JobsFolder(results, ledgers=store_url if is_shared(store_url) else None)
     if store_url is None and not make and not (results / JOBS_DB).is_file():
         raise NotFoundError(f"{results} has no jobs; `netlathe submit CONFIG` makes the first one")
     if make:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from evaluation.ray_hosts import RayHosts
 from service.commands.jobs import opened
-from service.errors import StoppedError
+from service.deployment import Deployment, is_shared
+from service.errors import NetlatheError, StoppedError, UsageError
+from service.jobs.folder import JobsFolder
+from service.jobs.process import JobProcess
+from service.jobs.ray_process import RayJobProcess
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
-from service.jobs.supervisor import POLL_S, Supervisor
+from service.jobs.supervisor import POLL_S, Start, Supervisor
 from service.output import talk
 
 
@@ -23,12 +30,20 @@ def run_serve(
     store_url: str | None,
     *,
     at_once: int,
+    ray: str | None,
+    workers_per_job: int | None,
     until_idle: bool,
     http: str | None,
     token_file: Path | None,
     allow_hosts: Sequence[str],
 ) -> None:
-    """Carry jobs out until a signal; the first one lets them stop, a second one ends them at once."""
+    """Carry jobs out until a signal; the first one lets them stop, a second one ends them at once.
+
+    Args:
+        at_once: how many jobs run at the same time.
+        ray: address of the cluster that they run on; None: beside this process.
+        workers_per_job: how many children of each train at a time; None: an equal share of the cores.
+    """
     logging.getLogger("service.jobs").setLevel(logging.INFO)
     signals: list[int] = []
 
@@ -38,7 +53,8 @@ def run_serve(
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         with opened(results, store_url, make=True) as (store, folder), ExitStack() as stack:
-            supervisor = Supervisor(store, folder, at_once=at_once)
+            start = _place(folder, store_url, ray, workers_per_job, at_once, stack)
+            supervisor = Supervisor(store, folder, at_once=at_once, start=start)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
             if http is not None:
                 from service.http.serving import http_server
@@ -61,6 +77,51 @@ def run_serve(
             signal.signal(each, handler)
     if signals:
         raise StoppedError("stopped; `netlathe serve` goes on with what was at work")
+
+
+def _place(
+    folder: JobsFolder,
+    store_url: str | None,
+    ray: str | None,
+    workers_per_job: int | None,
+    at_once: int,
+    stack: ExitStack,
+) -> Start:
+    """How a job's process is started, and what it is told of this place."""
+    shared = is_shared(store_url)
+
+    def environment(cores: int) -> dict[str, str]:
+        share = max(1, cores // at_once) if at_once > 1 else None
+        return Deployment(
+            ledger_url=store_url if shared else None,
+            shared_results=store_url if shared else folder.shared_results_url,
+            ray_address=ray,
+            max_workers=workers_per_job or share,
+        ).to_environment()
+
+    if ray is None:
+        return partial(JobProcess, environment=environment(len(os.sched_getaffinity(0))))
+    hosts = _joined(ray, store_url or folder.database_url)
+    stack.callback(hosts.close)
+    talk.print(
+        f"on the cluster at {ray}: {hosts.cores} cores; machines: {', '.join(sorted(hosts.machines))}"
+    )
+    return partial(RayJobProcess, environment=environment(hosts.cores), hosts=hosts)
+
+
+def _joined(address: str, store_url: str) -> RayHosts:
+    from evaluation import EvaluatorUnavailable, LedgerError, check_storage
+
+    try:
+        hosts = RayHosts(address)
+    except EvaluatorUnavailable as error:
+        raise NetlatheError(str(error)) from error
+    try:
+        check_storage(store_url, multi_node=len(hosts.machines) > 1)
+    except LedgerError as error:
+        hosts.close()
+        raise UsageError(f"--store: {error}") from error
+    return hosts
 
 
 def _serve(

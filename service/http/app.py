@@ -22,7 +22,7 @@ from service.http.jobs import Jobs, TheJobs
 from service.http.plain import OPEN_PATHS, plain
 from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JobsFolder
-from service.jobs.process import tail
+from service.jobs.handle import tail
 from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore

@@ -12,18 +12,28 @@ JOBS_DB = "jobs.db"
 
 @dataclass(frozen=True, slots=True)
 class JobsFolder:
-    """Paths. A job's run directory is ``RESULTS/ID``, like that of any search."""
+    """Paths. A job's run directory is ``RESULTS/ID``, like that of any search.
+
+    Attributes:
+        ledgers: URL of the database that has the ledgers of jobs, where these are not in their run directories.
+    """
 
     results: Path
+    ledgers: str | None = None
 
     @property
     def database_url(self) -> str:
         """Of the store, where no other is given."""
         return f"sqlite:///{(self.results / JOBS_DB).absolute()}"
 
+    @property
+    def shared_results_url(self) -> str:
+        """Of the results that jobs share, where no other database is given."""
+        return f"sqlite:///{(self.results / '.jobs' / 'results.db').absolute()}"
+
     def run(self, job_id: str) -> RunFolder:
         """The job's run directory."""
-        return RunFolder(self.results / job_id)
+        return RunFolder(self.results / job_id, self.ledgers)
 
     def config(self, job_id: str) -> Path:
         """What the job's search is started with."""
@@ -32,3 +42,8 @@ class JobsFolder:
     def log(self, job_id: str) -> Path:
         """All that its processes said, attempt after attempt."""
         return self.results / ".jobs" / f"{job_id}.log"
+
+    @property
+    def proof(self) -> Path:
+        """What a machine must see to carry jobs out."""
+        return self.results / ".jobs" / "shared"

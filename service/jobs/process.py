@@ -1,4 +1,4 @@
-"""The process that carries a job out, seen from the server."""
+"""The process that carries a job out, beside the server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,82 +15,98 @@ import yaml
 
 from archspace import write_atomic
 from service.jobs.folder import JobsFolder
+from service.jobs.handle import JobHandle
 from service.jobs.spec import JobSpec
 
-_TAIL_BYTES = 4096
 
+class JobProcess(JobHandle):
+    """In a process group of its own, its output at the end of the job's log.
 
-class JobProcess:
-    """`netlathe search`, or `netlathe resume` where the job's run directory is there already.
-
-    In a process group of its own, its output at the end of the job's log. It stops by itself when this process dies.
+    Args:
+        environment: for it, beside this process's own.
     """
 
-    def __init__(self, job_id: str, spec: JobSpec, folder: JobsFolder) -> None:
-        run = folder.run(job_id)
-        self.resumes = run.run_file.is_file()
-        if self.resumes:
-            command = ["resume", str(run.path)]
-        else:
-            config = folder.config(job_id)
-            config.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(config, yaml.safe_dump(dict(spec.config), sort_keys=False))
-            command = ["search", str(config), "--out", str(run.path), "--seed", str(spec.seed)]
-            if spec.device_file is not None:
-                command += ["--device-file", spec.device_file]
+    def __init__(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        folder: JobsFolder,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.resumes, command = job_command(job_id, spec, folder)
         self.log = folder.log(job_id)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_start = begin_log(self.log)
         self.started = time.monotonic()
-        self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.jobs.child", *command],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = start_process(command, self.log, environment or {})
 
     @property
     def pid(self) -> int:
         """Also of its process group."""
         return self._process.pid
 
+    @property
+    def where(self) -> str:
+        return f"process {self.pid}"
+
     def exit_code(self) -> int | None:
-        """As `subprocess` gives it (negative: the signal it died of); None while it runs."""
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        """It ends what it is at, keeps what was paid for and exits with 75."""
         with suppress(ProcessLookupError):
             self._process.terminate()
 
     def kill(self) -> None:
-        """At once, with all that it started in its group."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process.pid)
         self._process.wait()
 
     def close(self) -> None:
-        """After its end: nothing of its group stays."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-
-    def last_words(self) -> str:
-        """What it ended with: the text of its error where it said one, else its last line."""
-        text = tail(self.log, self._log_start)
-        mark = text.rfind("netlathe: ")
-        if mark >= 0:
-            return text[mark + len("netlathe: ") :].strip()
-        lines = text.strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        end_of(self._process)
 
 
-def tail(path: Path, start: int = 0) -> str:
-    """The last few kilobytes of a file, from `start` on."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - _TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace")
+def job_command(job_id: str, spec: JobSpec, folder: JobsFolder) -> tuple[bool, list[str]]:
+    """(whether the run directory is there already, the command line's arguments). Writes the config for a new run."""
+    run = folder.run(job_id)
+    path = str(run.path.absolute())
+    if run.run_file.is_file():
+        return True, ["resume", path]
+    config = folder.config(job_id).absolute()
+    config.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(config, yaml.safe_dump(dict(spec.config), sort_keys=False))
+    command = ["search", str(config), "--out", path, "--seed", str(spec.seed)]
+    if spec.device_file is not None:
+        command += ["--device-file", spec.device_file]
+    return False, command
+
+
+def begin_log(log: Path) -> int:
+    """Where in the job's log the next process's words will begin, in bytes."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.stat().st_size if log.exists() else 0
+
+
+def start_process(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """The command line in a group of its own, with a pipe whose end tells it that nobody waits for it any more."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "service.jobs.child", *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+
+
+def end_of(process: subprocess.Popen[bytes]) -> None:
+    """After its end: what is left of its group, and the pipe."""
+    kill_group(process.pid)
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def kill_group(pid: int) -> None:
+    """All that is left of a process group; none is fine."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from evaluation.storage import make_engine, make_url
-from evaluation.tables import proposals_table, session_name, sessions_table
+from evaluation.tables import (
+    in_scope,
+    proposals_table,
+    scope_prefix,
+    session_name,
+    sessions_table,
+)
 from service.errors import NetlatheError
 from service.run_folder import RunFolder
 
@@ -130,8 +137,9 @@ class _LedgerReader:
             self._sessions.clear()  # another ledger than before, or none
         with _reading(self._folder) as connection:
             if connection is not None:
-                query = sa.select(sessions_table).order_by(sessions_table.c.id)
-                for row in connection.execute(query).all():
+                scope = scope_prefix(self._folder.ledger_scope)
+                query = sa.select(sessions_table).where(in_scope(scope))
+                for row in connection.execute(query.order_by(sessions_table.c.id)).all():
                     session = self._sessions.setdefault(row.id, _Session(row, {}))
                     session.progress = None
                     _read_session(connection, session)
@@ -177,7 +185,7 @@ def _name(session: sa.Row[Any]) -> str:
 @contextmanager
 def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
     """None where there is no ledger yet."""
-    if not (folder.path / "ledger.db").is_file():
+    if not (folder.ledger_is_elsewhere or folder.ledger_file.is_file()):
         yield None
         return
     engine = make_engine(make_url(folder.ledger_url))
@@ -188,20 +196,23 @@ def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
         with engine.connect() as connection:
             yield connection
     except sa.exc.DBAPIError as error:
-        raise NetlatheError(f"{folder.path / 'ledger.db'}: {error.orig}") from error
+        where = "its database" if folder.ledger_is_elsewhere else folder.ledger_file
+        raise NetlatheError(f"the ledger of {folder.path}, {where}: {error.orig}") from error
     finally:
         engine.dispose()
 
 
 def _signature(folder: RunFolder) -> Signature:
-    """Of the ledger and of what was written to it last."""
+    """Of the ledger and of what was written to it last; of one in a database, another each time."""
+    if folder.ledger_is_elsewhere:
+        return (("database", 0, time.monotonic_ns(), 0),)
     found = []
-    for name in ("ledger.db", "ledger.db-wal"):
+    for file in (folder.ledger_file, folder.ledger_file.with_name("ledger.db-wal")):
         try:
-            status = (folder.path / name).stat()
+            status = file.stat()
         except FileNotFoundError:
             continue
-        found.append((name, status.st_ino, status.st_mtime_ns, status.st_size))
+        found.append((file.name, status.st_ino, status.st_mtime_ns, status.st_size))
     return tuple(found)
 
 

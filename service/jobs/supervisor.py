@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
 from service.jobs.folder import JobsFolder
+from service.jobs.handle import JobHandle
 from service.jobs.process import JobProcess
 from service.jobs.records import Job, Lease
 from service.jobs.spec import JobSpec
@@ -38,7 +39,7 @@ STOPPED, IN_USE = StoppedError.exit_code, ConflictError.exit_code
 _USAGE = (UsageError.exit_code, NotFoundError.exit_code)
 _DISK_FULL = ("no space left", "disk is full", "disk quota exceeded")
 
-Start = Callable[[str, JobSpec, JobsFolder], JobProcess]
+Start = Callable[[str, JobSpec, JobsFolder], JobHandle]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class _Work:
 
     job: Job
     lease: Lease
-    process: JobProcess
+    process: JobHandle
     asked_at: float | None = None  # to stop
 
 
@@ -118,7 +119,7 @@ class Supervisor:
             self._store.report(job.id, job.lease, to, reason=reason, message=str(error))
             return True
         work = self._work[job.id] = _Work(job, job.lease, process)
-        self._report(work, JobState.RUNNING, message=f"process {process.pid}")
+        self._report(work, JobState.RUNNING, message=process.where)
         return True
 
     def _look_at(self, work: _Work) -> None:
@@ -190,6 +191,8 @@ class Supervisor:
             self._report(work, JobState.FAILED, Reason.CONFIG, words)
         elif any(text in words.lower() for text in _DISK_FULL):
             self._report(work, JobState.PAUSED, Reason.DISK_FULL, words)
+        elif work.process.lost:
+            self._report(work, JobState.RECOVERING, message=words, again_s=self._retry_s)
         elif code < 0:
             self._died(work, -code)
         else:

@@ -189,3 +189,24 @@ def test_a_writer_that_dies_leaves_what_it_had_committed(storage: Storage, url: 
     assert process.exitcode == 9
     rows = storage.proposals(_session(storage, run))
     assert [row.evaluation for row in rows] == [_evaluation(0), None]
+
+
+def test_scopes_share_a_database_and_nothing_else(url: str) -> None:
+    names = [f"contract-{uuid.uuid4().hex}" for _ in range(2)]
+    one, two = (Storage(url, scope=name) for name in names)
+    try:
+        session, other = _session(one, "digits"), _session(two, "digits")
+        assert session.id != other.id
+        assert (one.sessions(), two.sessions()) == ([session], [other])
+        one.log(session, [_proposal(0)])
+        one.finish(session, [_evaluation(0)], cache=("key", RESULT))
+        one.put_record(names[0], "final", {"a": 1})
+        assert (one.cached("key"), two.cached("key")) == (RESULT, None)
+        two.forget(names[0])
+        assert (one.sessions(), two.sessions()) == ([], [other])
+        assert one.cached("key") is None
+        assert one.get_record(names[0], "final") is None
+        assert _session(one, "digits").id != session.id or url.startswith("sqlite")
+    finally:
+        one.close()
+        two.close()

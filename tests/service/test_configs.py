@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.main import get_command
 
 from compress import CompressionPlan
+from service.cli import app
 from service.config_file import apply_overrides, read_mapping, validate
 from service.errors import UsageError
 from service.run_config import RunConfig
@@ -140,3 +144,25 @@ def test_rungs_that_do_not_suit_the_data_are_refused(rungs: str, fault: str) -> 
         check_rungs(config, make_space(config, dataset), dataset)
     fine = load(CONFIGS / "digits.yaml", "search.halving={rungs: [{epochs: 4, resolution: 4}]}")
     check_rungs(fine, make_space(fine, dataset), dataset)
+
+
+def test_the_cluster_manifest_starts_a_server_that_exists() -> None:
+    manifest = yaml.safe_load((CONFIGS / "cluster" / "rayjob.yaml").read_text())
+    spec = manifest["spec"]
+    _, command = spec["entrypoint"].split(" && exec ")
+    program, verb, *options = shlex.split(command)
+    known = {name for each in get_command(app).commands[verb].params for name in each.opts}
+    assert program == "netlathe"
+    assert {option for option in options if option.startswith("--")} <= known
+    constraints = (CONFIGS.parent / "constraints.txt").read_text()
+    assert f"ray=={spec['rayClusterSpec']['rayVersion']}" in constraints
+    groups = [
+        spec["rayClusterSpec"]["headGroupSpec"],
+        *spec["rayClusterSpec"]["workerGroupSpecs"],
+    ]
+    for group in groups:
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        assert [each["name"] for each in container["env"]] == ["NETLATHE_JOB_STORE"]

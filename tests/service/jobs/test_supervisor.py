@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import NetlatheError
 from service.jobs.folder import JobsFolder
-from service.jobs.process import JobProcess
+from service.jobs.handle import JobHandle
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec
 from service.jobs.states import JobState, Reason
@@ -20,7 +20,7 @@ SPEC = JobSpec(config={"name": "digits"}, seed=0)
 S = JobState
 
 
-class FakeProcess(JobProcess):
+class FakeProcess(JobHandle):
     """Runs until `ends` or it is asked to stop."""
 
     def __init__(self, job_id: str, spec: JobSpec, folder: JobsFolder) -> None:
@@ -33,8 +33,8 @@ class FakeProcess(JobProcess):
         self.closed = False
 
     @property
-    def pid(self) -> int:
-        return 1
+    def where(self) -> str:
+        return "here"
 
     def exit_code(self) -> int | None:
         return self.code
@@ -67,7 +67,7 @@ class Bench:
         self.server = self.another(lease_s=lease_s)
 
     def another(self, *, lease_s: float = 15.0, at_once: int = 1) -> Supervisor:
-        def start(job_id: str, spec: JobSpec, folder: JobsFolder) -> JobProcess:
+        def start(job_id: str, spec: JobSpec, folder: JobsFolder) -> JobHandle:
             self.started.append(FakeProcess(job_id, spec, folder))
             self.started[-1].started = float("inf")  # never steady
             return self.started[-1]
@@ -279,10 +279,22 @@ def test_a_pause_between_taking_and_starting_is_not_lost(bench: Bench) -> None:
 
 
 def test_a_process_that_cannot_be_started(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> JobProcess:
+    def fails(*_: object) -> JobHandle:
         raise OSError(28, "No space left on device")
 
     server = Supervisor(bench.store, bench.folder, start=fails)
     bench.store.submit("one", SPEC)
     server.step()
     assert (bench.job().state, bench.job().reason) == (S.PAUSED, Reason.DISK_FULL)
+
+
+def test_machines_that_are_lost_are_no_deaths_however_often(bench: Bench) -> None:
+    process = bench.running()
+    for _ in range(DEATHS + 2):
+        process.lost = True
+        process.ends(-9, "its node died")
+        bench.server.step()
+        assert bench.job().state in (S.RECOVERING, S.RUNNING)
+        bench.server.step()
+        assert bench.job().state is S.RUNNING
+        process = bench.started[-1]

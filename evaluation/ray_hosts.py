@@ -1,0 +1,59 @@
+"""Machines of a running Ray cluster as places for objects that live long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evaluation.ray_cluster import SignalHandlersKept, import_ray, join, kill_actor, value_of
+
+
+class RayHosts:
+    """This process's connection to the cluster at `address`; what it hosts there ends when this process does.
+
+    Raises:
+        EvaluatorUnavailable: no such cluster, or it refuses.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._ray = import_ray(own=False)
+        with SignalHandlersKept():
+            join(self._ray, address)
+
+    @property
+    def cores(self) -> int:
+        """CPUs of all machines that are alive, at least 1."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    @property
+    def machines(self) -> frozenset[str]:
+        """Names of the machines that are alive; several nodes may be on one."""
+        return frozenset(node["NodeManagerHostname"] for node in self._ray.nodes() if node["Alive"])
+
+    def host(self, kind: type, *arguments: Any) -> Any:
+        """An actor of `kind` somewhere: it takes no CPU, and answers several calls at the same time."""
+        remote = self._ray.remote(
+            num_cpus=0,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=4,
+            scheduling_strategy="SPREAD",
+        )
+        return remote(kind).remote(*arguments)
+
+    def is_there(self, reply: Any) -> bool:
+        """Whether a reply can be had without waiting."""
+        return bool(self._ray.wait([reply], num_returns=1, timeout=0)[0])
+
+    def get(self, reply: Any) -> Any:
+        """As `Cluster.get`. Raises WorkerLost, and what the host's code raised."""
+        return value_of(self._ray, reply)
+
+    def kill(self, actor: Any) -> None:
+        """End an actor's process; one that is gone already is fine."""
+        kill_actor(self._ray, actor)
+
+    def close(self) -> None:
+        """Leave the cluster; all that is hosted for this process ends. Safe to call twice."""
+        with SignalHandlersKept():
+            self._ray.shutdown()
