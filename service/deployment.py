@@ -5,6 +5,7 @@ A server tells its jobs' processes by environment variables, which whoever start
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ MAX_WORKERS = "NETLATHE_MAX_WORKERS"
 def is_shared(url: str | None) -> bool:
     """Whether a store's URL is of a database that several machines may use, and not of a file."""
     return url is not None and not url.startswith("sqlite")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether no other machine reaches this address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from types import FrameType
 
 from evaluation.ray_hosts import RayHosts
 from service.commands.jobs import opened
-from service.deployment import Deployment, is_shared
+from service.deployment import Deployment, is_loopback, is_shared
 from service.errors import NetlatheError, StoppedError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
@@ -112,6 +112,12 @@ def _place(
 def _joined(address: str, store_url: str) -> RayHosts:
     from evaluation import EvaluatorUnavailable, LedgerError, check_storage
 
+    host = address.rpartition(":")[0].strip("[]")
+    if not is_loopback(host) and os.environ.get("RAY_AUTH_MODE") != "token":
+        raise UsageError(
+            f"--ray {address}: without a token whoever reaches a Ray cluster can run anything there; start it with "
+            "RAY_AUTH_MODE=token and a RAY_AUTH_TOKEN, and set both here, too"
+        )
     try:
         hosts = RayHosts(address)
     except EvaluatorUnavailable as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evaluation import EvaluatorConfig
+from service.cli import app
 from service.deployment import LEDGER, MAX_WORKERS, Deployment, is_shared
 from service.errors import UsageError
 from service.run_folder import RunFolder, create_run
@@ -70,3 +72,12 @@ def test_or_in_a_database_and_remembers_that(
     with pytest.raises(UsageError, match=f"is in a database: set {LEDGER}"):
         _ = folder.ledger_url
     assert RunFolder(folder.path, "postgresql://other/d").ledger_url == "postgresql://other/d"
+
+
+def test_clusters_of_other_machines_need_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    asked = CliRunner().invoke(app, ["serve", "--results", str(tmp_path), "--ray", "10.1.2.3:6379"])
+    assert isinstance(asked.exception, UsageError)
+    assert "RAY_AUTH_MODE=token" in str(asked.exception)
