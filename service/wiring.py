@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +27,9 @@ from evaluation import (
     ObjectiveBounds,
     RayEvaluator,
     Recipe,
+    SharedResults,
+    SharedResultsError,
+    SharingEvaluator,
     TableCosting,
     TableEvaluator,
     TrainingEvaluator,
@@ -37,6 +43,7 @@ from latency_models import (
     MeasuredTable,
     profile_device,
 )
+from latency_models.device import cpu_name
 from search import (
     RunDevice,
     RunParts,
@@ -51,13 +58,16 @@ from service.halving_checks import check_rungs
 from service.latency_inputs import read_fitted_device
 from service.model_checks import check_model_fits
 from service.run_config import RunConfig
-from service.run_folder import FITTED, RunFolder
+from service.run_folder import FITTED, RunFolder, installed_versions
 
 _log = logging.getLogger(__name__)
 
 CIFAR_SHAPE = Shape(3, 32, 32)
 CIFAR_CLASSES = 10
 PROFILE_SEED = 0
+
+SHARED_RESULTS = "NETLATHE_SHARED_RESULTS"
+"""Environment variable: URL of the database in which jobs share their children's results."""
 
 OnProgress = Callable[[str, float], None]
 """Called with what is being measured and the share done, 0-1."""
@@ -271,6 +281,9 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
 
     Args:
         cache_dir: where a teacher's answers are kept.
+
+    Raises:
+        UsageError: `SHARED_RESULTS` is no usable URL.
     """
     config = problem.config
     if problem.measured is not None:
@@ -286,7 +299,21 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
         quantisation=config.quantisation if config.decides_bits else None,
     )
     kind = TrainingEvaluator if config.evaluator.kind == "local" else RayEvaluator
-    return kind(problem.dataset, config.training, config.evaluator, recipe)
+    return _sharing(kind(problem.dataset, config.training, config.evaluator, recipe))
+
+
+def _sharing(evaluator: Evaluator) -> Evaluator:
+    """`evaluator`, which trains, with the results that jobs share, where there are such."""
+    url = os.environ.get(SHARED_RESULTS)
+    if not url:
+        return evaluator
+    try:
+        shared = SharedResults(url)
+    except (ValueError, SharedResultsError) as error:
+        raise UsageError(f"{SHARED_RESULTS}: {error}") from error
+    made_with = json.dumps([installed_versions(), cpu_name()])
+    origin = hashlib.sha256(made_with.encode()).hexdigest()[:16]
+    return SharingEvaluator(evaluator, shared, origin=origin)
 
 
 def make_lesson(config: RunConfig, dataset: Dataset) -> Lesson | None:
