@@ -29,9 +29,12 @@ _CHUNK = 500
 """Keys in one query: databases limit the number of parameters."""
 _PREPARING = 0x6E6C7372
 """Of PostgreSQL's lock under which tables are made: two that make the same one at once fail there."""
-_POSTGRES_LIMITS = {
+_POSTGRES_LIMITS = {  # a network that is gone must not hold a search up
     "connect_timeout": "5",  # seconds
     "tcp_user_timeout": f"{BUSY_TIMEOUT_S * 1000:.0f}",  # ms
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
     "options": f"-c lock_timeout={BUSY_TIMEOUT_S:.0f}s",
 }
 

@@ -44,7 +44,12 @@ class SharingPool(ChildPool):
         self._waiting: dict[int, ChildTask] = {}
         self._training: dict[int, str] = {}  # keys of what is in the inner pool
 
+    @property
+    def capacity(self) -> int:
+        return self._inner.capacity
+
     def add(self, number: int, task: ChildTask) -> None:
+        assert number not in self._waiting and number not in self._training, "names one child"
         self._waiting[number] = task
 
     def wait(self) -> list[tuple[int, ChildResult]]:

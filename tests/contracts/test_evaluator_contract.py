@@ -72,7 +72,8 @@ def _digits() -> tuple[Dataset, StagedSpace]:
 
 def _wrong_images(space: StagedSpace, task: ChildTask) -> ChildTask:
     other = StagedSpace(space.config, input_shape=Shape(3, 8, 8), num_classes=10)
-    return replace(task, network=other.resolve(task.architecture.choices))
+    choices = task.architecture.choices
+    return replace(task, architecture=other.architecture(choices), network=other.resolve(choices))
 
 
 def _training_case(folder: Path) -> Case:
@@ -193,6 +194,7 @@ def test_a_pool_gives_each_result_once_and_takes_more_meanwhile(case: Case) -> N
     expected = _results(case, case.tasks)
     pool = case.evaluator.pool()
     assert pool.wait() == []
+    assert pool.capacity >= 1
     pool.add(7, case.tasks[0])
     pool.add(3, case.bad_task)
     found = _pooled(pool, 1)
