@@ -49,7 +49,7 @@ class SharingPool(ChildPool):
         return self._inner.capacity
 
     def add(self, number: int, task: ChildTask) -> None:
-        assert number not in self._waiting and number not in self._training, "names one child"
+        assert number not in {**self._waiting, **self._training}, "a number names one child"
         self._waiting[number] = task
 
     def wait(self) -> list[tuple[int, ChildResult]]:
