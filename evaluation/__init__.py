@@ -43,6 +43,8 @@ from evaluation.results import (
     Fidelity,
     NetworkCosts,
 )
+from evaluation.shared_results import SharedResults, SharedResultsError
+from evaluation.sharing_evaluator import SharingEvaluator
 from evaluation.storage import LedgerError, check_storage
 from evaluation.table_evaluator import TableEvaluator
 from evaluation.tables import SessionRecord
@@ -82,6 +84,9 @@ __all__ = [
     "Recipe",
     "ReplayDivergence",
     "SessionRecord",
+    "SharedResults",
+    "SharedResultsError",
+    "SharingEvaluator",
     "SpaceExhausted",
     "TableCosting",
     "TableEvaluator",

@@ -12,7 +12,14 @@ Evaluate = Callable[[Sequence[ChildTask]], Iterator[tuple[int, ChildResult]]]
 
 
 class ChildPool(ABC):
-    """Unlike a batch, which ends before the next one begins. First added, first begun."""
+    """Unlike a batch, which ends before the next one begins. First added, first begun.
+
+    `capacity` is how many children at a time keep its workers busy, 1 or more; further ones only wait in it.
+    """
+
+    @property
+    def capacity(self) -> int:
+        return 1
 
     @abstractmethod
     def add(self, number: int, task: ChildTask) -> None:

@@ -28,6 +28,7 @@ class EvaluationError(Exception):
     ├── ReplayDivergence     a resumed search proposes something else than its log says
     ├── EvaluatorUnavailable the Ray cluster, table or data set cannot be reached or read
     ├── LedgerError          the ledger cannot be opened, read or written (`storage.py`)
+    ├── SharedResultsError   the results that jobs share cannot be reached (`shared_results.py`)
     └── NotSupported         this evaluator cannot do that (a table cannot train)
     """
 
@@ -124,6 +125,12 @@ class Evaluator(ABC):
 
     def __exit__(self, *exc: Any) -> None:
         self.close()
+
+
+def task_key(evaluator_key: str, task: ChildTask) -> str:
+    """Under what a cache keeps the result that an evaluator of that `key` gives, within one space."""
+    fidelity = f"{task.fidelity.name}-{task.fidelity.epochs}{task.fidelity.reductions}"
+    return f"{evaluator_key}/{task.architecture.digest}/{fidelity}/{task.seed}"
 
 
 def child_seed(training_seed: int, digest: str, fidelity: Fidelity, replicate: int) -> int:

@@ -112,7 +112,7 @@ class RayEvaluator(Evaluator):
     ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         """Yield what came of each task, as it comes; longest first, so that no long one is left for the end."""
         pool = self._new_pool(job)
-        for index in sorted(range(len(tasks)), key=lambda i: (-_work(tasks[i]), i)):
+        for index in longest_first(tasks):
             pool.add(index, tasks[index])
         try:
             while outcomes := pool.outcomes():
@@ -127,6 +127,11 @@ class RayEvaluator(Evaluator):
         self.warm_up()
         self._pool = RayPool(job, self._crew, self._started(), self._config)
         return self._pool
+
+
+def longest_first(tasks: Sequence[ChildTask]) -> list[int]:
+    """Indices of `tasks` in the order in which they are best begun."""
+    return sorted(range(len(tasks)), key=lambda i: (-_work(tasks[i]), i))
 
 
 def _work(task: ChildTask) -> int:

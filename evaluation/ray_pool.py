@@ -99,6 +99,12 @@ class RayPool(ChildPool):
         self._unavailable: EvaluatorUnavailable | None = None
         self._closed = False
 
+    @property
+    def capacity(self) -> int:
+        return 2 * len(
+            self._crew.workers
+        )  # while results are looked at, each begins its next child
+
     def add(self, number: int, task: ChildTask) -> None:
         assert number not in self._tasks, "a number names one child"
         self._tasks[number] = task

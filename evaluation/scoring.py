@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from archspace import Architecture, Choices, Network, SearchSpace
 from evaluation.costing import Costing, ExpectedCosts
-from evaluation.evaluator import Evaluator, child_seed
+from evaluation.evaluator import Evaluator, child_seed, task_key
 from evaluation.limits import LimitsConfig, violation
 from evaluation.objectives import Objective
 from evaluation.results import (
@@ -68,8 +68,7 @@ class Scoring:
 
     def key(self, task: ChildTask) -> str:
         """Under what the shared cache keeps the result."""
-        fidelity = f"{task.fidelity.name}-{task.fidelity.epochs}{task.fidelity.reductions}"
-        return f"{self.evaluator.key}/{task.architecture.digest}/{fidelity}/{task.seed}"
+        return task_key(self.evaluator.key, task)
 
     def network(self, architecture: Architecture) -> Network:
         """The resolved network."""

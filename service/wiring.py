@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ from evaluation import (
     ObjectiveBounds,
     RayEvaluator,
     Recipe,
+    SharedResults,
+    SharedResultsError,
+    SharingEvaluator,
     TableCosting,
     TableEvaluator,
     TrainingEvaluator,
@@ -38,6 +43,7 @@ from latency_models import (
     MeasuredTable,
     profile_device,
 )
+from latency_models.device import cpu_name
 from search import (
     RunDevice,
     RunParts,
@@ -46,14 +52,14 @@ from search import (
     tabulate_choices,
     tabulate_space,
 )
-from service.deployment import Deployment
+from service.deployment import SHARED_RESULTS, Deployment
 from service.errors import ConflictError, UsageError
 from service.fitted_checks import check_fitted, warn_of_fitted
 from service.halving_checks import check_rungs
 from service.latency_inputs import read_fitted_device
 from service.model_checks import check_model_fits
 from service.run_config import RunConfig
-from service.run_folder import FITTED, RunFolder
+from service.run_folder import FITTED, RunFolder, installed_versions
 
 _log = logging.getLogger(__name__)
 
@@ -273,6 +279,9 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
 
     Args:
         cache_dir: where a teacher's answers are kept.
+
+    Raises:
+        UsageError: `SHARED_RESULTS` is no usable URL.
     """
     config = problem.config
     if problem.measured is not None:
@@ -287,10 +296,12 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
         lesson=problem.lesson and replace(problem.lesson, cache_dir=cache_dir),
         quantisation=config.quantisation if config.decides_bits else None,
     )
+    here = Deployment.here()
     if config.evaluator.kind == "local":
-        return TrainingEvaluator(problem.dataset, config.training, config.evaluator, recipe)
-    settings = placed(config.evaluator, Deployment.here())
-    return RayEvaluator(problem.dataset, config.training, settings, recipe)
+        plain = TrainingEvaluator(problem.dataset, config.training, config.evaluator, recipe)
+        return sharing(plain, here)
+    settings = placed(config.evaluator, here)
+    return sharing(RayEvaluator(problem.dataset, config.training, settings, recipe), here)
 
 
 def placed(config: EvaluatorConfig, deployment: Deployment) -> EvaluatorConfig:
@@ -302,6 +313,19 @@ def placed(config: EvaluatorConfig, deployment: Deployment) -> EvaluatorConfig:
             "workers": min(workers, default=None),
         }
     )
+
+
+def sharing(evaluator: Evaluator, deployment: Deployment) -> Evaluator:
+    """`evaluator`, which trains, with the results that jobs share, where there are such."""
+    if deployment.shared_results is None:
+        return evaluator
+    try:
+        shared = SharedResults(deployment.shared_results)
+    except (ValueError, SharedResultsError) as error:
+        raise UsageError(f"{SHARED_RESULTS}: {error}") from error
+    made_with = json.dumps([installed_versions(), cpu_name()])
+    origin = hashlib.sha256(made_with.encode()).hexdigest()[:16]
+    return SharingEvaluator(evaluator, shared, origin=origin)
 
 
 def make_lesson(config: RunConfig, dataset: Dataset) -> Lesson | None:

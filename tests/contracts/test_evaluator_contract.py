@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from evaluation import (
     Fidelity,
     NotSupported,
     RayEvaluator,
+    SharedResults,
+    SharingEvaluator,
     TableEvaluator,
     TrainedChild,
     TrainingEvaluator,
@@ -68,24 +72,31 @@ def _digits() -> tuple[Dataset, StagedSpace]:
 
 def _wrong_images(space: StagedSpace, task: ChildTask) -> ChildTask:
     other = StagedSpace(space.config, input_shape=Shape(3, 8, 8), num_classes=10)
-    return replace(task, network=other.resolve(task.architecture.choices))
+    choices = task.architecture.choices
+    return replace(task, architecture=other.architecture(choices), network=other.resolve(choices))
 
 
-def _training_case() -> Case:
+def _training_case(folder: Path) -> Case:
     dataset, space = _digits()
     tasks = _tasks(space)
     evaluator = TrainingEvaluator(dataset, TrainingConfig())
     return Case(evaluator, tasks, _wrong_images(space, tasks[0]))
 
 
-def _ray_case() -> Case:
+def _ray_case(folder: Path) -> Case:
     dataset, space = _digits()
     tasks = _tasks(space)
     evaluator = RayEvaluator(dataset, TrainingConfig(), EvaluatorConfig(kind="ray", workers=2))
     return Case(evaluator, tasks, _wrong_images(space, tasks[0]))
 
 
-def _table_case() -> Case:
+def _sharing_case(make: Callable[[Path], Case], folder: Path) -> Case:
+    inner = make(folder)
+    shared = SharedResults(f"sqlite:///{folder / 'results.db'}")
+    return replace(inner, evaluator=SharingEvaluator(inner.evaluator, shared, origin="here"))
+
+
+def _table_case(folder: Path) -> Case:
     _, space = _digits()
     tasks = _tasks(space)
     labels = {task.architecture.label for task in tasks}
@@ -104,12 +115,14 @@ def _table_case() -> Case:
     params=[
         pytest.param(_training_case, id="training"),
         pytest.param(_table_case, id="table"),
+        pytest.param(partial(_sharing_case, _training_case), id="sharing"),
         pytest.param(_ray_case, id="ray", marks=pytest.mark.ray),
+        pytest.param(partial(_sharing_case, _ray_case), id="sharing-ray", marks=pytest.mark.ray),
     ],
 )
-def case(request: Any) -> Iterator[Case]:
-    make: Callable[[], Case] = request.param
-    made = make()
+def case(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    make: Callable[[Path], Case] = request.param
+    made = make(tmp_path_factory.mktemp("case"))
     with made.evaluator:
         yield made
 
@@ -181,6 +194,7 @@ def test_a_pool_gives_each_result_once_and_takes_more_meanwhile(case: Case) -> N
     expected = _results(case, case.tasks)
     pool = case.evaluator.pool()
     assert pool.wait() == []
+    assert pool.capacity >= 1
     pool.add(7, case.tasks[0])
     pool.add(3, case.bad_task)
     found = _pooled(pool, 1)
@@ -271,15 +285,16 @@ def test_status_names_workers(case: Case) -> None:
         assert worker.seconds >= 0
 
 
-def test_close_twice() -> None:
-    evaluator = _training_case().evaluator
+@pytest.mark.parametrize("make", [_training_case, partial(_sharing_case, _training_case)])
+def test_close_twice(make: Callable[[Path], Case], tmp_path: Path) -> None:
+    evaluator = make(tmp_path).evaluator
     evaluator.close()
     evaluator.close()
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize("case", [_ray_case], indirect=True)
-def test_ray_and_this_process_agree_to_the_last_bit(case: Case) -> None:
-    here = _training_case()
+def test_ray_and_this_process_agree_to_the_last_bit(case: Case, tmp_path: Path) -> None:
+    here = _training_case(tmp_path)
     with here.evaluator:
         assert _results(here, case.tasks) == _results(case, case.tasks)

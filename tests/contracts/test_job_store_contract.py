@@ -21,19 +21,11 @@ from service.jobs.records import Job
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
 from service.jobs.store import JobStore, LeaseLost
+from tests.contracts.clock import Clock
 
 SPEC = JobSpec(config={"name": "digits", "search": {"budget": 8}}, seed=0)
 OTHER = JobSpec(config={"name": "digits", "search": {"budget": 9}}, seed=0)
 S = JobState
-
-
-class Clock:
-    """Goes on when told to."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
