@@ -80,6 +80,8 @@ class Ledger:
                 + "; ".join(f"{n} ({record.settings.get(n)}, now {settings[n]})" for n in changed)
                 + "; restore the old settings or start a new run"
             )
+        if budget != record.budget:
+            self._storage.set_budget(record, budget)
         return LedgerSession(self._storage, record, scoring, budget=budget, on_result=on_result)
 
     def sessions(self) -> list[SessionRecord]:

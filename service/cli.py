@@ -118,6 +118,16 @@ def resume(
     run: Annotated[
         str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
     ],
+    add_trials: Annotated[
+        int,
+        typer.Option("--add-trials", min=0, help="Let each strategy pay for so many more children."),
+    ] = 0,
+    budget: Annotated[
+        int,
+        typer.Option(
+            "--budget", min=0, help="Of a run: at least so many in all; once or again is the same."
+        ),
+    ] = 0,
     accept_drift: Annotated[
         bool,
         typer.Option(
@@ -137,7 +147,7 @@ def resume(
         return
     from service.commands.search import run_resume_verb
 
-    run_resume_verb(Path(run), accept_drift=accept_drift, as_json=as_json)
+    run_resume_verb(Path(run), accept_drift=accept_drift, add_trials=add_trials, budget=budget, as_json=as_json)
 
 
 @app.command()

@@ -20,6 +20,7 @@ class JobAnswer(BaseModel):
     attempt: int
     reason: str | None
     message: str
+    added_trials: int
     created: datetime
     updated: datetime
     sessions: list[SessionProgress]
@@ -32,6 +33,7 @@ class JobAnswer(BaseModel):
             attempt=job.attempt,
             reason=job.reason,
             message=job.message,
+            added_trials=job.added_trials,
             created=datetime.fromtimestamp(job.created, UTC),
             updated=datetime.fromtimestamp(job.updated, UTC),
             sessions=read_progress(folder.run(job.id)),

@@ -30,6 +30,8 @@ class JobProcess:
         self.resumes = run.run_file.is_file()
         if self.resumes:
             command = ["resume", str(run.path)]
+            if spec.budget is not None:
+                command += ["--budget", str(spec.budget)]  # trials may have been added since it began
         else:
             config = folder.config(job_id)
             config.parent.mkdir(parents=True, exist_ok=True)

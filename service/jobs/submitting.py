@@ -53,3 +53,21 @@ def submit_search(
             f"{folder.run(job_id).path} is there already and no job; choose another id"
         )
     return store.submit(job_id, spec)
+
+
+def resume_job(store: JobStore, job_id: str, add_trials: int = 0) -> Job:
+    """Have a job go on, or try again, with so many trials more for each strategy.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: see `JobStore.resume`.
+        UsageError: settings of its search follow the budget, so that none can be added.
+    """
+    if not add_trials:
+        return store.resume(job_id)
+    from service.enlarging import check_may_grow
+    from service.run_config import RunConfig  # heavy
+
+    search = validate(RunConfig, store.get(job_id).spec.config, job_id).search
+    check_may_grow(search, f"job {job_id}")
+    return store.resume(job_id, add_trials=add_trials, budget=search.budget)
