@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from service.commands.jobs import opened
 from service.errors import StoppedError
+from service.jobs.local_jobs import opened_store
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
 from service.jobs.supervisor import POLL_S, Supervisor
@@ -37,7 +37,7 @@ def run_serve(
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with opened(results, store_url, make=True) as (store, folder), ExitStack() as stack:
+        with opened_store(results, store_url, make=True) as (store, folder), ExitStack() as stack:
             supervisor = Supervisor(store, folder, at_once=at_once)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
             if http is not None:

@@ -49,13 +49,14 @@ def read_token(path: Path | None) -> str | None:
 
 def check_exposure(host: str, token: str | None) -> None:
     """Refuse to be reachable from other machines without a token. Raises UsageError."""
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         raise UsageError(
             f"--http {host}: other machines can reach that; give --token-file (mode 600), or use 127.0.0.1"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is meant by that name or address."""
     if host == "localhost":
         return True
     try:
@@ -86,7 +87,7 @@ def http_server(
     host, port = parse_address(address)
     token = read_token(token_file)
     check_exposure(host, token)
-    hosts = {host, *allow_hosts, *(("localhost", "127.0.0.1", "::1") if _is_loopback(host) else ())}
+    hosts = {host, *allow_hosts, *(("localhost", "127.0.0.1", "::1") if is_loopback(host) else ())}
     store = JobStore(store_url)
     listening = _listen(host, port)
     server = uvicorn.Server(

@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import yaml
 
 from archspace import write_atomic
 from service.jobs.folder import JobsFolder
+from service.jobs.logs import tail
 from service.jobs.spec import JobSpec
-
-_TAIL_BYTES = 4096
 
 
 class JobProcess:
@@ -31,7 +29,10 @@ class JobProcess:
         if self.resumes:
             command = ["resume", str(run.path)]
             if spec.budget is not None:
-                command += ["--budget", str(spec.budget)]  # trials may have been added since it began
+                command += [
+                    "--budget",
+                    str(spec.budget),
+                ]  # trials may have been added since it began
         else:
             config = folder.config(job_id)
             config.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +88,3 @@ class JobProcess:
             return text[mark + len("netlathe: ") :].strip()
         lines = text.strip().splitlines()
         return lines[-1].strip() if lines else ""
-
-
-def tail(path: Path, start: int = 0) -> str:
-    """The last few kilobytes of a file, from `start` on."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - _TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace")

@@ -91,9 +91,7 @@ class JobStore:
     def _submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         now = self._clock()
         with self._transaction() as connection:
-            row = connection.execute(
-                select_jobs().where(jobs_table.c.id == job_id)
-            ).one_or_none()
+            row = connection.execute(select_jobs().where(jobs_table.c.id == job_id)).one_or_none()
             if row is not None:
                 if row.spec_digest != spec.digest:
                     raise ConflictError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config_file import validate
-from service.errors import ConflictError, UsageError
+from service.errors import ConflictError, NotFoundError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec
@@ -24,9 +24,14 @@ def search_spec(
         config: with overrides applied.
         source: what messages call it.
 
+        device_file: by absolute path, where others than this process read it.
+
     Raises:
+        NotFoundError: no such device file.
         UsageError: a config that cannot be used.
     """
+    if device_file is not None and not device_file.is_file():
+        raise NotFoundError(f"no device file at {device_file}")
     from service.run_config import RunConfig  # heavy
 
     checked = validate(RunConfig, config, source)

@@ -21,8 +21,8 @@ SEARCH: dict[str, Any] = {"budget": 8}
 def begun(path: Path, search: dict[str, Any] | None = None) -> RunFolder:
     config: dict[str, Any] = {
         "name": "digits",
-        "data": {"name": "digits"},
-        "space": {"stages": [{"channels": 8, "layers": 1}]},
+        "data": {"kind": "digits"},
+        "space": {"kind": "staged", "stages": [{"channels": 8, "layers": 1}]},
     }
     if search is not None:
         config["search"] = search
@@ -96,7 +96,9 @@ def test_an_ended_run_goes_on_with_more_trials(tmp_path: Path) -> None:
     done = netlathe("search", CONFIG, "--out", grown, *options, "--set", "search.budget=8")
     assert done.returncode == 0, done.stderr
     device = ("--device-file", grown / "device.json")
-    done = netlathe("search", CONFIG, "--out", whole, *options, *device, "--set", "search.budget=12")
+    done = netlathe(
+        "search", CONFIG, "--out", whole, *options, *device, "--set", "search.budget=12"
+    )
     assert done.returncode == 0, done.stderr
     done = netlathe("resume", grown, "--add-trials", 4, "--json")
     assert done.returncode == 0, done.stderr
