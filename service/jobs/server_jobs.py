@@ -157,10 +157,11 @@ class ServerJobs(JobsClient):
         *,
         query: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
-        most: int = MOST_BYTES,
+        most: int | None = None,
     ) -> tuple[int, bytes]:
         """(status, content) of a success; each refusal is the error that it would be here."""
         url, content = f"{self.place}/api/v1{path}", bytearray()
+        most = MOST_BYTES if most is None else most
         try:
             with self._client.stream(method, url, params=query, json=body) as response:
                 for part in response.iter_bytes():
