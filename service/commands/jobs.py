@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -153,8 +154,6 @@ def run_best(job_id: str, at: JobsAt, *, as_json: bool) -> None:
     if not sessions:
         raise NotFoundError(f"job {job_id} has evaluated no network yet")
     if as_json:
-        from dataclasses import asdict
-
         print_json([asdict(session) for session in sessions])
         return
     rows = [

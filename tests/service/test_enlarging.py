@@ -15,7 +15,6 @@ from service.run_folder import RunFolder, create_run, open_run
 from tests.service.command_line import netlathe
 
 CONFIG = Path(__file__).parents[2] / "configs" / "digits-quick.yaml"
-SEARCH: dict[str, Any] = {"budget": 8}
 
 
 def begun(path: Path, search: dict[str, Any] | None = None) -> RunFolder:
@@ -34,7 +33,7 @@ def search_of(folder: RunFolder) -> Any:
 
 
 def test_trials_are_added_and_a_budget_in_all_is_reached_once(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "run", {"budget": 8, "strategy": {"name": "random"}})
+    folder = begun(tmp_path / "run", {"budget": 8, "strategy": {"name": "local"}})
     enlarge_run(folder, add_trials=4)
     enlarge_run(folder, add_trials=1)
     assert search_of(folder)["budget"] == 13
@@ -42,7 +41,7 @@ def test_trials_are_added_and_a_budget_in_all_is_reached_once(tmp_path: Path) ->
         enlarge_run(folder, at_least=20)
     enlarge_run(folder, at_least=10)
     assert search_of(folder)["budget"] == 20
-    assert search_of(folder)["strategy"] == {"name": "random"}
+    assert search_of(folder)["strategy"] == {"name": "local"}
     assert open_run(folder.path)[1].seed == 3
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -61,9 +61,7 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
     """A server that says the same to everything."""
 
     class Handler(BaseHTTPRequestHandler):
-        seen: ClassVar[list[str]] = []
-
-        def do_GET(self) -> None:  # noqa: N802 (its name there)
+        def do_GET(self) -> None:
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
