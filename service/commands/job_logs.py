@@ -85,7 +85,7 @@ def _lines(row: TrialRow) -> list[str]:
     paid = "" if row.paid is None else f", paid {row.paid:g}"
     lines = [
         f"{row.session}, trial {row.sequence}: {row.digest}",
-        f"  {row.architecture}",
+        *([] if row.architecture == row.digest else [f"  {row.architecture}"]),
         f"  choices {json.dumps(row.choices)}",
         f"  {_outcome(row)}{reward}{paid}",
     ]

@@ -27,7 +27,7 @@ _WATCH_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a job is, and how fast it was while it was watched.
+    """How a job is, and how fast its search was while it was watched; what follows the search does not count.
 
     `utilisation` (share 0-1) is about: a child counts when it ends, with all its training.
     """
@@ -47,7 +47,8 @@ class Look:
         if self.pace is not None:
             low, high = self.pace.hours_low, self.pace.hours_high
             parts.append(f"{self.pace.per_hour:.0f} trials/h")
-            parts.append(f"{duration(3600 * low)} to {duration(3600 * high)} left")
+            if high > 0:
+                parts.append(f"{duration(3600 * low)} to {duration(3600 * high)} left")
         if self.utilisation is not None:
             parts.append(f"workers about {100 * self.utilisation:.0f} % busy")
         return ", ".join(parts)
@@ -111,23 +112,33 @@ def _looks(client: JobsClient, job_id: str) -> Iterator[Look]:
     plan = client.when_reachable(lambda: client.plan(job_id))
     first, began = client.when_reachable(lambda: client.job(job_id)), time.monotonic()
     seen: JobAnswer | None = None
+    seconds, searches = 0.0, True
     while True:
         job = client.when_reachable(lambda: client.job(job_id)) if seen else first
+        if searches:
+            seconds = time.monotonic() - began
+            searches = _left(job, plan) > 0
         if job != seen:
             seen = job
-            yield _look(job, first, plan, time.monotonic() - began)
+            yield _look(job, first, plan, seconds)
         if job.state in ENDED or job.state == JobState.PAUSED:
             return
         time.sleep(_WATCH_S)
 
 
 def _look(job: JobAnswer, first: JobAnswer, plan: JobPlan, seconds: float) -> Look:
-    missing = max(0, plan.sessions - len(job.sessions))
+    left = _left(job, plan)
     return Look(
         job,
-        pace(job.sessions, first.sessions, seconds, missing * plan.budget),
+        pace(job.sessions, first.sessions, seconds, left),
         utilisation(job.sessions, first.sessions, seconds, plan.workers),
     )
+
+
+def _left(job: JobAnswer, plan: JobPlan) -> float:
+    """Children that are still to be paid for; of sessions that have not begun, too."""
+    begun = sum(max(0.0, plan.budget - s.paid) for s in job.sessions[: plan.sessions])
+    return begun + max(0, plan.sessions - len(job.sessions)) * plan.budget
 
 
 def _write(line: str) -> None:

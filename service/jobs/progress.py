@@ -245,17 +245,16 @@ def pace(
     sessions: Sequence[SessionProgress],
     before: Sequence[SessionProgress],
     seconds: float,
-    more: float = 0.0,
+    left: float,
 ) -> Pace | None:
     """From what was paid in the last `seconds`, since `before`; None while that is too little to tell.
 
     Args:
-        more: budget of sessions that have not begun.
+        left: children that are still to be paid for.
     """
     done = sum(s.paid for s in sessions) - sum(s.paid for s in before)
     if done < 2 or seconds <= 0:
         return None
-    left = sum(max(0.0, s.budget - s.paid) for s in sessions) + more
     per_hour = 3600 * done / seconds
     spread = min(0.9, 2 / math.sqrt(done))
     hours = left / per_hour

@@ -261,7 +261,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobsClient:
     running = job.model_copy(update={"state": "RUNNING", "sessions": [session(16, 100)]})
     later = running.model_copy(update={"sessions": [session(32, 1000)]})
     done = later.model_copy(update={"state": "SUCCEEDED"})
-    clock = iter([0.0, 0.0, 600.0, 601.0])
+    clock = iter([0.0, 0.0, 300.0, 600.0, 700.0, 800.0])
     monkeypatch.setattr(job_watch.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(job_watch.time, "sleep", lambda _: None)
     return cast(JobsClient, Scripted(running, running, later, later, done))
@@ -278,6 +278,23 @@ def test_watching_says_a_line_a_change(scripted: JobsClient) -> None:
         "30 min 00 s to 2 h 00 min left, workers about 75 % busy"
     )
     assert last.startswith("SUCCEEDED: ")
+
+
+def test_what_follows_the_search_does_not_count(
+    scripted: JobsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is paid for after 600 s; that the picks are trained for another 1000 s slows nothing down."""
+    jobs = cast(Scripted, scripted).jobs
+    searched = [session(64, 600), session(64, 600)]
+    jobs[2:] = [job.model_copy(update={"sessions": searched}) for job in jobs[2:]]
+    jobs[3] = jobs[3].model_copy(update={"message": "finals"})
+    clock = iter([0.0, 0.0, 300.0, 600.0])
+    monkeypatch.setattr(job_watch.time, "monotonic", lambda: next(clock))
+    console = Console(file=StringIO(), force_terminal=False)
+    look_on(scripted, "one", console)
+    last = cast(StringIO, console.file).getvalue().splitlines()[-1]
+    assert last.startswith("SUCCEEDED: ")
+    assert last.endswith("best 90.0 %, 672 trials/h, workers about 92 % busy")
 
 
 def test_watching_on_a_terminal_is_one_table_that_changes(scripted: JobsClient) -> None:
