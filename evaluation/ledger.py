@@ -80,6 +80,8 @@ class Ledger:
                 + "; ".join(f"{n} ({record.settings.get(n)}, now {settings[n]})" for n in changed)
                 + "; restore the old settings or start a new run"
             )
+        if budget != record.budget:
+            self._storage.set_budget(record, budget)
         return LedgerSession(self._storage, record, scoring, budget=budget, on_result=on_result)
 
     def sessions(self) -> list[SessionRecord]:
@@ -118,6 +120,10 @@ class Ledger:
     def get_record(self, name: str) -> dict[str, Any] | None:
         """What `put_record` kept under `name`, or None."""
         return self._storage.get_record(self._scope, name)
+
+    def forget(self) -> None:
+        """Delete all that was written in this scope, which must have a name."""
+        self._storage.forget(self._scope)
 
     def close(self) -> None:
         """Close the database. Safe to call twice."""

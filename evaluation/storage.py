@@ -177,6 +177,15 @@ class Storage:
                 row = connection.execute(sa.select(sessions_table).where(same)).one()
         return session_record(row)
 
+    def set_budget(self, session: SessionRecord, budget: float) -> None:
+        """What the session may pay from now on; for those who look on, since a session is told its own."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(sessions_table)
+                .where(sessions_table.c.id == session.id)
+                .values(budget=budget)
+            )
+
     def sessions(self) -> list[SessionRecord]:
         """All sessions, in order of their making."""
         query = sa.select(sessions_table).where(in_scope(self._prefix))

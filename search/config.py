@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evaluation import Fidelity
 from search.halving_config import HalvingConfig
-from search.strategies import PPOConfig, RandomConfig, StrategyConfig, SurrogateConfig
+from search.strategies import (
+    PlainPPOConfig,
+    PPOConfig,
+    RandomConfig,
+    StrategyConfig,
+    SurrogateConfig,
+)
 
 HALVING_STRATEGIES = (PPOConfig, SurrogateConfig, RandomConfig)
 """Those whose strategies propose without evaluating, and tell fidelities apart where they learn."""
@@ -57,6 +63,16 @@ class SearchConfig(BaseModel):
         description="train children cheaply first, and only promising ones further; the controls, too; "
         "null: all in full",
     )
+
+    @property
+    def follows_budget(self) -> list[str]:
+        """Settings because of which another budget means other proposals from the start; empty where it may grow."""
+        return [
+            f"{config.name}.{setting}"
+            for config in (self.strategy, *self.controls)
+            if isinstance(config, PPOConfig | PlainPPOConfig)
+            for setting in config.follows_budget
+        ]
 
     @model_validator(mode="after")
     def _names_differ(self) -> SearchConfig:

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from service.bench_cli import app as bench_app
-from service.errors import NetlatheError
-from service.jobs_cli import RESULTS, Results, StoreUrl, is_job
+from service.errors import NetlatheError, UsageError
+from service.jobs_cli import RESULTS, Results, Server, StoreUrl, TokenFile, is_job
 from service.jobs_cli import app as jobs_app
 from service.latency_cli import app as latency_app
 
@@ -118,6 +118,18 @@ def resume(
     run: Annotated[
         str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
     ],
+    add_trials: Annotated[
+        int,
+        typer.Option(
+            "--add-trials", min=0, help="Let each strategy pay for so many more children."
+        ),
+    ] = 0,
+    budget: Annotated[
+        int,
+        typer.Option(
+            "--budget", min=0, help="Of a run: at least so many in all; once or again is the same."
+        ),
+    ] = 0,
     accept_drift: Annotated[
         bool,
         typer.Option(
@@ -127,17 +139,25 @@ def resume(
     ] = False,
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a stopped or killed run; it ends as if it had never been stopped. Of a job: have it go on, or try again."""
-    if not Path(run).exists() and is_job(run, results, store):
+    if is_job(run, results, store, server):
         from service.commands.jobs import run_resume_job
+        from service.jobs.client import JobsAt
 
-        run_resume_job(run, results, store)
+        if accept_drift or budget:
+            raise UsageError("--accept-drift and --budget are for run directories, not for jobs")
+        at = JobsAt(results, store, server, token_file)
+        run_resume_job(run, at, add_trials=add_trials, as_json=as_json)
         return
     from service.commands.search import run_resume_verb
 
-    run_resume_verb(Path(run), accept_drift=accept_drift, as_json=as_json)
+    run_resume_verb(
+        Path(run), accept_drift=accept_drift, add_trials=add_trials, budget=budget, as_json=as_json
+    )
 
 
 @app.command()
@@ -164,7 +184,9 @@ def space(
 
 @app.command()
 def export(
-    run: Run,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
     pick: Annotated[
         str | None, typer.Option("--pick", help="best (default), knee, fastest, or a digest.")
@@ -178,13 +200,30 @@ def export(
     max_energy_mj: Annotated[
         float | None, typer.Option("--max-energy-mj", help="Likewise, alone or together.")
     ] = None,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one of a run's networks as JSON, PyTorch source, safetensors and ONNX."""
+    """Write one of a run's networks as JSON, PyTorch source, safetensors and ONNX. Of a server's job: fetch its best."""
+    path = Path(run)
+    if is_job(run, results, store, server):
+        if server is not None:
+            from service.commands.jobs import run_export_job
+            from service.jobs.client import JobsAt
+
+            if pick is not None or max_latency_ms is not None or max_energy_mj is not None:
+                raise UsageError(
+                    "a server gives a job's best network; picks and limits are for runs here"
+                )
+            run_export_job(run, JobsAt(results, store, server, token_file), to, as_json=as_json)
+            return
+        path = results / run
     from service.commands.export import run_export
 
     run_export(
-        run,
+        path,
         to,
         pick=pick,
         max_latency_ms=max_latency_ms,

@@ -21,15 +21,32 @@ StoreUrl = Annotated[
         help="Database of the jobs (default: RESULTS/jobs.db).",
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="NETLATHE_SERVER",
+        help="Instead of a folder: URL of a `netlathe serve --http`.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="NETLATHE_TOKEN_FILE",
+        help="The server's token (a file of mode 600).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 RESULTS = Path("results")
 
 
-def is_job(name: str, results: Path, store: str | None) -> bool:
-    """Whether `name` can only be a job's id: there is a store, and the name is no path."""
+def is_job(name: str, results: Path, store: str | None, server: str | None) -> bool:
+    """Whether `name` can only be a job's id: there is a store or a server, and no such path."""
     from service.jobs.folder import JOBS_DB  # not for every `--help`
 
-    return "/" not in name and (store is not None or (results / JOBS_DB).is_file())
+    known = server is not None or store is not None or (results / JOBS_DB).is_file()
+    return known and "/" not in name and not Path(name).exists()
 
 
 @app.command()
@@ -100,19 +117,21 @@ def submit(
     ] = None,
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended or is paused.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, submit nothing.")
+        bool, typer.Option("--dry-run", help="Check everything here, submit nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hand a search over to `netlathe serve`; the same id and config again is the same job."""
     from service.commands.jobs import run_submit
+    from service.jobs.client import JobsAt
 
     run_submit(
         config,
-        results,
-        store,
+        JobsAt(results, store, server, token_file),
         job_id=job_id,
         seed=seed,
         device_file=device_file,
@@ -127,31 +146,48 @@ def submit(
 def list_jobs(
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     state: Annotated[str | None, typer.Option("--state", help="Only those in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """All jobs, and how far they are."""
     from service.commands.jobs import run_list
+    from service.jobs.client import JobsAt
 
-    run_list(results, store, state=state, as_json=as_json)
+    run_list(JobsAt(results, store, server, token_file), state=state, as_json=as_json)
 
 
 @app.command()
 def status(
-    job: JobId, results: Results = RESULTS, store: StoreUrl = None, as_json: AsJson = False
+    job: JobId,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """One job, how far it is, and what happened to it."""
     from service.commands.jobs import run_status
+    from service.jobs.client import JobsAt
 
-    run_status(job, results, store, as_json=as_json)
+    run_status(job, JobsAt(results, store, server, token_file), as_json=as_json)
 
 
 @app.command()
-def watch(job: JobId, results: Results = RESULTS, store: StoreUrl = None) -> None:
-    """A line whenever a job has got further, until it has ended or is paused."""
-    from service.commands.jobs import run_watch
+def watch(
+    job: JobId,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far a job is, how fast, how busy its workers are and how long it may take yet, until it has ended or is paused."""
+    from service.commands.job_watch import run_watch
+    from service.jobs.client import JobsAt
 
-    run_watch(job, results, store)
+    run_watch(job, JobsAt(results, store, server, token_file), as_json=as_json)
 
 
 @app.command()
@@ -159,22 +195,40 @@ def logs(
     job: JobId,
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="On and on, until it ends.")
+        bool, typer.Option("-f", "--follow", help="From the beginning, on and on, until it ends.")
     ] = False,
+    trial: Annotated[
+        str | None,
+        typer.Option("--trial", metavar="N|DIGEST", help="Instead: what is known of one trial."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """What a job's processes said."""
-    from service.commands.jobs import run_logs
+    """What a job's processes said; or what is known of one trial."""
+    from service.commands.job_logs import run_logs
+    from service.jobs.client import JobsAt
 
-    run_logs(job, results, store, follow=follow)
+    run_logs(
+        job, JobsAt(results, store, server, token_file), follow=follow, trial=trial, as_json=as_json
+    )
 
 
 @app.command()
-def pause(job: JobId, results: Results = RESULTS, store: StoreUrl = None) -> None:
+def pause(
+    job: JobId,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Let a job stop, resumable; `netlathe resume JOB` goes on with it."""
     from service.commands.jobs import run_pause
+    from service.jobs.client import JobsAt
 
-    run_pause(job, results, store)
+    run_pause(job, JobsAt(results, store, server, token_file), as_json=as_json)
 
 
 @app.command()
@@ -182,25 +236,59 @@ def cancel(
     job: JobId,
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     now: Annotated[
         bool,
         typer.Option("--now/--drain", help="At once, or after what is being trained (default)."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """End a job; what it found stays, and `netlathe resume JOB` would go on."""
     from service.commands.jobs import run_cancel
+    from service.jobs.client import JobsAt
 
-    run_cancel(job, results, store, now=now)
+    run_cancel(job, JobsAt(results, store, server, token_file), now=now, as_json=as_json)
+
+
+@app.command("retry-failed")
+def retry_failed(
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Only these (default: all).")
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", help="Only those that failed for this: lost, config, internal."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Resume jobs that have failed, each as its next attempt."""
+    from service.commands.jobs import run_retry_failed
+    from service.jobs.client import JobsAt
+
+    run_retry_failed(
+        jobs or [], JobsAt(results, store, server, token_file), reason=reason, as_json=as_json
+    )
 
 
 @app.command()
 def best(
-    job: JobId, results: Results = RESULTS, store: StoreUrl = None, as_json: AsJson = False
+    job: JobId,
+    results: Results = RESULTS,
+    store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """The best networks of a job so far."""
     from service.commands.jobs import run_best
+    from service.jobs.client import JobsAt
 
-    run_best(job, results, store, as_json=as_json)
+    run_best(job, JobsAt(results, store, server, token_file), as_json=as_json)
 
 
 @app.command()
@@ -208,9 +296,13 @@ def delete(
     job: JobId,
     results: Results = RESULTS,
     store: StoreUrl = None,
+    server: Server = None,
+    token_file: TokenFile = None,
     files: Annotated[bool, typer.Option("--files", help="Its run directory, too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a job that has ended or is paused; its run directory stays."""
     from service.commands.jobs import run_delete
+    from service.jobs.client import JobsAt
 
-    run_delete(job, results, store, files=files)
+    run_delete(job, JobsAt(results, store, server, token_file), files=files, as_json=as_json)

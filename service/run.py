@@ -86,7 +86,7 @@ def carry_out(
     left = (
         config.compression is not None and folder.best.is_dir() and not folder.compressed.is_dir()
     )
-    if not fresh and folder.summary.is_file() and not left:
+    if not fresh and _has_ended(folder, config) and not left:
         talk.print("this run has ended already")
         summary = read_summary(folder.path)
         show(folder, summary, as_json=as_json)
@@ -117,6 +117,14 @@ def carry_out(
     _check_result(folder, summary)
 
 
+def _has_ended(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether there is a result, and it is that of the whole budget: trials may have been added since."""
+    if not folder.summary.is_file():
+        return False
+    budgets = {session.budget for session in read_summary(folder.path).sessions}
+    return budgets == {config.search.budget}
+
+
 def export_from_run(
     run: Path, pick: str, to: Path, limits: LimitsConfig | None = None
 ) -> tuple[str, str]:
@@ -131,7 +139,7 @@ def export_from_run(
     """
     folder, file = open_run(run)
     config = validate(RunConfig, file.config, str(folder.run_file))
-    if not folder.summary.is_file():
+    if not _has_ended(folder, config):
         raise UsageError(f"{run} has not ended yet: netlathe resume {run} goes on with it")
     with locked(folder):
         problem = make_problem(config, folder.device_file, on_progress=_no_progress)

@@ -89,6 +89,11 @@ class PPOConfig(ModelBasedConfig):
         None, description="absent: all keep ratios are allowed from the start"
     )
 
+    @property
+    def follows_budget(self) -> tuple[str, ...]:
+        """Settings that change with the share of the budget that is spent: another budget, other proposals."""
+        return ("keep_schedule",) if self.keep_schedule is not None else ()
+
 
 class GPConfig(RankedConfig):
     """Settings of `GPSearch`."""

@@ -38,3 +38,13 @@ class PlainPPOConfig(BaseModel):
     keep_schedule: KeepScheduleConfig | None = Field(
         None, description="absent: all keep ratios are allowed from the start"
     )
+
+    @property
+    def follows_budget(self) -> tuple[str, ...]:
+        """Settings that change with the share of the budget that is spent: another budget, other proposals."""
+        changing = {
+            "learning_rate_end": self.learning_rate_end != self.learning_rate,
+            "entropy_end": self.entropy_end != self.entropy,
+            "keep_schedule": self.keep_schedule is not None,
+        }
+        return tuple(name for name, changes in changing.items() if changes)

@@ -1,57 +1,30 @@
-"""The verbs for jobs: what is asked of a results folder's store, and the server that carries it out."""
+"""The verbs that ask for jobs and show them; `job_watch` and `job_logs` have those that look on."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from service.config_file import read_run, validate
-from service.deployment import is_shared
+from service.config_file import read_run
 from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
-from service.jobs.answers import Event, JobAnswer
-from service.jobs.folder import JOBS_DB, JobsFolder
-from service.jobs.handle import tail
-from service.jobs.progress import Pace, SessionProgress, pace, read_progress
-from service.jobs.records import Job
-from service.jobs.states import ENDED, JobState
-from service.jobs.store import JobStore
-from service.jobs.submitting import search_spec, submit_search
-from service.jobs.supervisor import POLL_S
+from service.jobs.answers import JobAnswer
+from service.jobs.client import JobsAt, JobsClient
+from service.jobs.states import JobState, Reason
+from service.jobs.wording import percent, progress_text
 from service.output import print_json, print_lines, print_table, talk
-from service.progress import duration
 
-_WATCH_S = 2.0
 _EVENTS_SHOWN = 10
 
-
-@contextmanager
-def opened(
-    results: Path, store_url: str | None, *, make: bool = False
-) -> Iterator[tuple[JobStore, JobsFolder]]:
-    """The store of a results folder. Raises NotFoundError where there is none, unless it may be made."""
-    folder = JobsFolder(results, ledgers=store_url if is_shared(store_url) else None)
-    if store_url is None and not make and not (results / JOBS_DB).is_file():
-        raise NotFoundError(f"{results} has no jobs; `netlathe submit CONFIG` makes the first one")
-    if make:
-        results.mkdir(parents=True, exist_ok=True)
-    store = JobStore(store_url or folder.database_url)
-    try:
-        yield store, folder
-    finally:
-        store.close()
+Name = TypeVar("Name", bound=StrEnum)
 
 
 def run_submit(
     config: Path,
-    results: Path,
-    store_url: str | None,
+    at: JobsAt,
     *,
     job_id: str | None,
     seed: int | None,
@@ -61,218 +34,191 @@ def run_submit(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Check the config and put it into the store. With `wait`, until the job has ended or is paused."""
+    """Check the config and submit it. With `wait`, until the job has ended or is paused."""
     data = read_run(config, overrides, seed)
-    if device_file is not None and not device_file.is_file():
-        raise NotFoundError(f"no device file at {device_file}")
     if dry_run:
         from service.run import dry_run as check
 
+        if device_file is not None and not device_file.is_file():
+            raise NotFoundError(f"no device file at {device_file}")
         check(data, source=str(config), device_path=device_file, as_json=as_json)
         return
-    spec, name = search_spec(data, source=str(config), device_file=device_file)
-    with opened(results, store_url, make=True) as (store, folder):
-        job, fresh = submit_search(store, folder, job_id or name, spec)
+    if at.server is None:
+        from service.jobs.submitting import search_spec
+
+        search_spec(data, source=str(config), device_file=device_file)  # before a folder is made
+    with at.opened(make=True) as client:
+        job, fresh = client.submit(data, source=str(config), job_id=job_id, device_file=device_file)
         talk.print(f"{'submitted' if fresh else 'there already'}: {job.id} ({job.state})")
         if wait:
-            job = _watched(store, folder, job.id)
-        _show(job, folder, as_json=as_json)
-    if wait and job.state is not JobState.SUCCEEDED:
-        error = StoppedError if job.state is JobState.PAUSED else NetlatheError
+            from service.commands.job_watch import look_on
+
+            job = look_on(client, job.id, talk)
+        if as_json:
+            print_json(_facts(job, client))
+        else:
+            _show(job, client)
+    if wait and job.state != JobState.SUCCEEDED:
+        error = StoppedError if job.state == JobState.PAUSED else NetlatheError
         raise error(f"job {job.id} is {job.state}: {job.message}")
 
 
-def run_list(results: Path, store_url: str | None, *, state: str | None, as_json: bool) -> None:
+def run_list(at: JobsAt, *, state: str | None, as_json: bool) -> None:
     """All jobs, or those in one state."""
-    states = None if state is None else [_state(state)]
-    with opened(results, store_url) as (store, folder):
-        jobs = store.jobs(states)
+    wanted = None if state is None else _member(JobState, state, "--state")
+    with at.opened() as client:
+        jobs = client.jobs(wanted)
         if as_json:
-            print_json([_facts(job, folder) for job in jobs])
+            print_json([_facts(job, client) for job in jobs])
             return
         rows = [
-            (
-                job.id,
-                str(job.state),
-                str(job.attempt),
-                _when(job.created),
-                _progress_text(job, folder),
-            )
+            (job.id, job.state, str(job.attempt), _when(job.created), progress_text(job.sessions))
             for job in jobs
         ]
         columns = ("job", "state", "attempt", "submitted", "progress")
-        print_table(f"Jobs of {results}", columns, rows, left=columns)
+        print_table(f"Jobs of {client.place}", columns, rows, left=columns)
 
 
-def run_status(job_id: str, results: Path, store_url: str | None, *, as_json: bool) -> None:
+def run_status(job_id: str, at: JobsAt, *, as_json: bool) -> None:
     """One job, and what happened to it."""
-    with opened(results, store_url) as (store, folder):
-        job, events = store.get(job_id), store.events(job_id)
+    with at.opened() as client:
+        job, events = client.job(job_id), client.events(job_id)
         if as_json:
-            told = [Event.of(event).model_dump(mode="json") for event in events]
-            print_json({**_facts(job, folder), "events": told})
+            told = [event.model_dump(mode="json") for event in events]
+            print_json({**_facts(job, client), "events": told})
             return
-        _show(job, folder, as_json=False)
+        _show(job, client)
         rows = [
-            (_when(e.at), str(e.attempt), str(e.state), e.reason or "", e.message)
+            (_when(e.at), str(e.attempt), e.state, e.reason or "", e.message)
             for e in events[-_EVENTS_SHOWN:]
         ]
         columns = ("when", "attempt", "state", "reason", "what")
         print_table("What happened", columns, rows, left=columns)
 
 
-def run_watch(job_id: str, results: Path, store_url: str | None) -> None:
-    """A line whenever something has changed, until the job has ended or is paused."""
-    with opened(results, store_url) as (store, folder):
-        job = _watched(store, folder, job_id)
-        print_lines(f"{job.id}: {job.state} {job.message}".rstrip())
+def run_pause(job_id: str, at: JobsAt, *, as_json: bool) -> None:
+    with at.opened() as client:
+        _say(client.pause(job_id), client, as_json=as_json)
 
 
-def run_logs(job_id: str, results: Path, store_url: str | None, *, follow: bool) -> None:
-    """What the job's processes said: the end of it, or on and on."""
-    with opened(results, store_url) as (store, folder):
-        store.get(job_id)
-        log = folder.log(job_id)
-        if not log.is_file():
-            raise NotFoundError(f"job {job_id} has no log yet: no server has taken it")
-        if not follow:
-            sys.stdout.write(tail(log))
-            return
-        with log.open("r", encoding="utf-8", errors="replace") as file:
-            while True:
-                sys.stdout.write(file.read())
-                sys.stdout.flush()
-                if store.get(job_id).state in ENDED | {JobState.PAUSED}:
-                    return
-                time.sleep(POLL_S)
+def run_cancel(job_id: str, at: JobsAt, *, now: bool, as_json: bool) -> None:
+    with at.opened() as client:
+        _say(client.cancel(job_id, now=now), client, as_json=as_json)
 
 
-def run_pause(job_id: str, results: Path, store_url: str | None) -> None:
-    with opened(results, store_url) as (store, _):
-        job = store.pause(job_id)
-        talk.print(f"{job.id}: {job.state}")
+def run_resume_job(job_id: str, at: JobsAt, *, add_trials: int, as_json: bool) -> None:
+    with at.opened() as client:
+        _say(client.resume(job_id, add_trials), client, as_json=as_json)
 
 
-def run_cancel(job_id: str, results: Path, store_url: str | None, *, now: bool) -> None:
-    with opened(results, store_url) as (store, _):
-        job = store.cancel(job_id, at_once=now)
-        talk.print(f"{job.id}: {job.state}")
-
-
-def run_resume_job(job_id: str, results: Path, store_url: str | None) -> None:
-    with opened(results, store_url) as (store, _):
-        job = store.resume(job_id)
-        talk.print(f"{job.id}: {job.state}, attempt {job.attempt}")
-
-
-def run_delete(job_id: str, results: Path, store_url: str | None, *, files: bool) -> None:
-    """Forget a job; its run directory stays, unless `files`."""
-    with opened(results, store_url) as (store, folder):
-        store.delete(job_id)
-        folder.config(job_id).unlink(missing_ok=True)
-        folder.log(job_id).unlink(missing_ok=True)
-        run = folder.run(job_id).path
-        if files and run.is_dir():
-            shutil.rmtree(run)
-        kept = run.is_dir()
-    talk.print(f"{job_id}: forgotten; {run} stays" if kept else f"{job_id}: deleted")
-
-
-def run_best(job_id: str, results: Path, store_url: str | None, *, as_json: bool) -> None:
-    """The best network of each strategy so far."""
-    with opened(results, store_url) as (store, folder):
-        store.get(job_id)
-        sessions = [s for s in read_progress(folder.run(job_id)) if s.best_digest]
-        if not sessions:
-            raise NotFoundError(f"job {job_id} has evaluated no network yet")
-        if as_json:
-            print_json([asdict(session) for session in sessions])
-            return
-        rows = [
-            (
-                s.name,
-                s.best_digest or "",
-                _percent(s),
-                f"{s.best_latency_ms or 0:.4g}",
-                f"{s.best_reward:.4f}",
-            )
-            for s in sessions
+def run_retry_failed(
+    job_ids: Sequence[str], at: JobsAt, *, reason: str | None, as_json: bool
+) -> None:
+    """Resume what has failed, of all jobs or of those named; none is fine, too."""
+    wanted = None if reason is None else _member(Reason, reason, "--reason")
+    with at.opened() as client:
+        known = [client.job(job_id) for job_id in job_ids] or client.jobs(JobState.FAILED)
+        failed = [
+            job
+            for job in known
+            if job.state == JobState.FAILED and (wanted is None or job.reason == wanted)
         ]
-        columns = ("strategy", "network", "accuracy %", "latency ms, predicted", "reward")
-        print_table(f"{job_id}: best so far (validation, short schedule)", columns, rows)
+        for job in known:
+            if job not in failed and job.id in job_ids:
+                talk.print(f"{job.id}: {job.state} {job.reason or ''}".rstrip() + "; left as it is")
+        again = [client.resume(job.id) for job in failed]
+        if as_json:
+            print_json([_facts(job, client) for job in again])
+            return
+        for job in again:
+            print_lines(f"{job.id}: {job.state}, attempt {job.attempt}")
+        if not again:
+            talk.print("nothing to retry")
 
 
-def _watched(store: JobStore, folder: JobsFolder, job_id: str) -> Job:
-    """Until the job has ended or is paused; then that job."""
-    said = ""
-    began, first = time.monotonic(), read_progress(folder.run(job_id))
-    planned = _sessions_planned(store.get(job_id))
-    while True:
-        job = store.get(job_id)
-        line = f"{job.state}: {_progress_text(job, folder)}"
-        sessions = read_progress(folder.run(job_id))
-        speed = pace(sessions, first, time.monotonic() - began, planned - len(sessions))
-        if line != said:
-            said = line
-            talk.print(line + (f", {_pace_text(speed)}" if speed else ""))
-        if job.state in ENDED or job.state is JobState.PAUSED:
-            return job
-        time.sleep(_WATCH_S)
+def run_delete(job_id: str, at: JobsAt, *, files: bool, as_json: bool) -> None:
+    """Forget a job; its run directory stays, unless `files`."""
+    with at.opened() as client:
+        job = client.job(job_id)
+        client.delete(job_id, files=files)
+        if as_json:
+            print_json(_facts(job, client))
+            return
+        talk.print(f"{job_id}: {'deleted' if files else 'forgotten; its run directory stays'}")
 
 
-def _sessions_planned(job: Job) -> int:
-    """The strategy and its controls, as the config or its defaults name them."""
-    from service.run_config import RunConfig  # heavy
-
-    return 1 + len(validate(RunConfig, job.spec.config, job.id).search.controls)
-
-
-def _pace_text(speed: Pace) -> str:
-    low, high = (duration(3600 * hours) for hours in (speed.hours_low, speed.hours_high))
-    return f"{speed.per_hour:.0f}/h, {low} to {high} left"
-
-
-def _show(job: Job, folder: JobsFolder, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_facts(job, folder))
-        return
-    because = f" ({job.reason})" if job.reason else ""
-    print_lines(
-        f"{job.id}: {job.state}{because} {job.message}".rstrip(),
-        f"  {_progress_text(job, folder)}",
-        f"  run directory {folder.run(job.id).path}",
-    )
-
-
-def _facts(job: Job, folder: JobsFolder) -> dict[str, Any]:
-    return {
-        **JobAnswer.of(job, folder).model_dump(mode="json"),
-        "run_dir": str(folder.run(job.id).path.absolute()),
-        "log": str(folder.log(job.id).absolute()),
-    }
-
-
-def _progress_text(job: Job, folder: JobsFolder) -> str:
-    sessions = read_progress(folder.run(job.id))
+def run_best(job_id: str, at: JobsAt, *, as_json: bool) -> None:
+    """The best network of each strategy so far."""
+    with at.opened() as client:
+        sessions = [session for session in client.best(job_id) if session.best_digest]
     if not sessions:
-        return "nothing evaluated yet"
-    return "; ".join(
-        f"{s.name} {s.paid:g}/{s.budget:g} children, front {s.front}, best {_percent(s)} %"
+        raise NotFoundError(f"job {job_id} has evaluated no network yet")
+    if as_json:
+        print_json([asdict(session) for session in sessions])
+        return
+    rows = [
+        (
+            s.name,
+            s.best_digest or "",
+            percent(s.best_accuracy),
+            f"{s.best_latency_ms or 0:.4g}",
+            f"{s.best_reward:.4f}",
+        )
         for s in sessions
-    )
+    ]
+    columns = ("strategy", "network", "accuracy %", "latency ms, predicted", "reward")
+    print_table(f"{job_id}: best so far (validation, short schedule)", columns, rows)
 
 
-def _percent(session: SessionProgress) -> str:
-    return "–" if session.best_accuracy is None else f"{100 * session.best_accuracy:.1f}"
+def run_export_job(job_id: str, at: JobsAt, to: Path, *, as_json: bool) -> None:
+    """Fetch a job's exported network from its server."""
+    from service.jobs.server_jobs import ServerJobs
 
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _state(name: str) -> JobState:
+    assert at.server is not None, "a job of a folder here is exported as its run"
+    client = ServerJobs(at.server, at.token_file)
     try:
-        return JobState(name.upper())
+        client.export(job_id, to)
+    finally:
+        client.close()
+    if as_json:
+        print_json({"directory": str(to), "pick": "best", "job": job_id})
+        return
+    print_lines(f"wrote {to} (best of {job_id})", f"check it: netlathe verify {to}")
+
+
+def _show(job: JobAnswer, client: JobsClient) -> None:
+    because = f" ({job.reason})" if job.reason else ""
+    lines = [
+        f"{job.id}: {job.state}{because} {job.message}".rstrip(),
+        f"  {progress_text(job.sessions)}",
+    ]
+    if job.added_trials:
+        lines.append(f"  {job.added_trials} trials for each strategy were added since")
+    run_dir = client.paths(job.id).get("run_dir")
+    print_lines(*lines, *([f"  run directory {run_dir}"] if run_dir else []))
+
+
+def _say(job: JobAnswer, client: JobsClient, *, as_json: bool) -> None:
+    """What a job is now, after it was asked for something."""
+    if as_json:
+        print_json(_facts(job, client))
+        return
+    attempt = f", attempt {job.attempt}" if job.attempt > 1 else ""
+    added = f", {job.added_trials} trials added" if job.added_trials else ""
+    talk.print(f"{job.id}: {job.state}{attempt}{added}")
+
+
+def _facts(job: JobAnswer, client: JobsClient) -> dict[str, Any]:
+    return {**job.model_dump(mode="json"), **client.paths(job.id)}
+
+
+def _when(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
+def _member(kind: type[Name], name: str, option: str) -> Name:
+    try:
+        return kind(name.upper())
     except ValueError:
-        names = ", ".join(state.value.lower() for state in JobState)
-        raise UsageError(f"--state {name!r}: expected one of {names}") from None
+        names = ", ".join(member.value.lower() for member in kind)
+        raise UsageError(f"{option} {name!r}: expected one of {names}") from None

@@ -56,8 +56,10 @@ def run_search_verb(
         raise
 
 
-def run_resume_verb(run: Path, *, accept_drift: bool, as_json: bool) -> None:
-    """Go on with a run; a finished one is shown again and changes nothing."""
+def run_resume_verb(
+    run: Path, *, accept_drift: bool, add_trials: int, budget: int, as_json: bool
+) -> None:
+    """Go on with a run; a finished one is shown again and changes nothing, unless its budget grows."""
     folder, file = open_run(run)
     for difference in version_differences(file):
         talk.print(
@@ -69,15 +71,29 @@ def run_resume_verb(run: Path, *, accept_drift: bool, as_json: bool) -> None:
         source=str(folder.run_file),
         as_json=as_json,
         accept_drift=accept_drift,
+        add_trials=add_trials,
+        budget=budget,
     )
 
 
 def _carry_out(
-    folder: RunFolder, *, fresh: bool, source: str, as_json: bool, accept_drift: bool = False
+    folder: RunFolder,
+    *,
+    fresh: bool,
+    source: str,
+    as_json: bool,
+    accept_drift: bool = False,
+    add_trials: int = 0,
+    budget: int = 0,
 ) -> None:
     with locked(folder), _stop_signals():
         talk.print(f"run folder: {folder.path}")
         from service.run import carry_out
+
+        if add_trials or budget:
+            from service.enlarging import enlarge_run
+
+            enlarge_run(folder, add_trials=add_trials, at_least=budget)
 
         try:
             carry_out(

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 
 from evaluation.ray_hosts import RayHosts
-from service.commands.jobs import opened
 from service.deployment import Deployment, is_loopback, is_shared
 from service.errors import NetlatheError, StoppedError, UsageError
 from service.jobs.folder import JobsFolder
+from service.jobs.local_jobs import opened_store
 from service.jobs.process import JobProcess
 from service.jobs.ray_process import RayJobProcess
 from service.jobs.states import ENDED, JobState
@@ -52,7 +52,7 @@ def run_serve(
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with opened(results, store_url, make=True) as (store, folder), ExitStack() as stack:
+        with opened_store(results, store_url, make=True) as (store, folder), ExitStack() as stack:
             start = _place(folder, store_url, ray, workers_per_job, at_once, stack)
             supervisor = Supervisor(store, folder, at_once=at_once, start=start)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.answers import JobAnswer
 
+MOST_ADDED = 1_000_000
+
 
 class NewJob(BaseModel):
     """What `POST /jobs` takes."""
@@ -18,6 +20,21 @@ class NewJob(BaseModel):
         description="the content of a run file; relative paths are the server's"
     )
     id: str | None = Field(None, description="default: NAME-sSEED of the config")
+    device_file: str | None = Field(
+        None,
+        pattern="^/",
+        description="a profile of the server's, by absolute path, instead of measuring",
+    )
+
+
+class Resume(BaseModel):
+    """What `POST /jobs/{id}/resume` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    add_trials: int = Field(
+        0, ge=0, le=MOST_ADDED, description="by which the budget of each strategy grows"
+    )
 
 
 class Stop(BaseModel):

@@ -9,6 +9,7 @@ import logging
 import zipfile
 from collections.abc import AsyncIterator, Collection
 from dataclasses import fields
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
@@ -16,17 +17,20 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
-from service.http.answers import JobPage, NewJob, Problem, Stop
+from service.http.answers import JobPage, NewJob, Problem, Resume, Stop
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
 from service.http.plain import OPEN_PATHS, plain
-from service.jobs.answers import Event, JobAnswer
+from service.jobs.answers import Event, JobAnswer, JobPlan, LogPart
 from service.jobs.folder import JobsFolder
-from service.jobs.handle import tail
+from service.jobs.local_jobs import forget
+from service.jobs.logs import read_log, tail
+from service.jobs.plan import plan_of
 from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
-from service.jobs.submitting import search_spec, submit_search
+from service.jobs.submitting import resume_job, search_spec, submit_search
+from service.jobs.trial_answer import TRIAL, TrialAnswer, read_trial
 from service.run_folder import NAME
 
 _log = logging.getLogger(__name__)
@@ -73,7 +77,8 @@ def _refused(_request: Request, error: Exception) -> Response:
 @router.post("/jobs", status_code=201)
 def submit(new: NewJob, jobs: TheJobs, response: Response) -> JobAnswer:
     """Submit a search. The same id and config again is the job that there is (200); another config is a conflict (409)."""
-    spec, name = search_spec(new.config, source="config")
+    device = None if new.device_file is None else FilePath(new.device_file)
+    spec, name = search_spec(new.config, source="config", device_file=device)
     job_id = name if new.id is None else new.id
     job, fresh = submit_search(jobs.store, jobs.folder, job_id, spec)
     response.status_code = 201 if fresh else 200
@@ -101,9 +106,13 @@ def job(job_id: JobId, jobs: TheJobs) -> JobAnswer:
 
 
 @router.delete("/jobs/{job_id}", status_code=204)
-def delete(job_id: JobId, jobs: TheJobs) -> None:
+def delete(
+    job_id: JobId,
+    jobs: TheJobs,
+    files: Annotated[bool, Query(description="its run directory, too")] = False,
+) -> None:
     """Forget a job that has ended or is paused; its run directory stays."""
-    jobs.store.delete(job_id)
+    forget(jobs.store, jobs.folder, job_id, files=files)
 
 
 @router.post("/jobs/{job_id}/pause")
@@ -114,9 +123,9 @@ def pause(job_id: JobId, jobs: TheJobs) -> JobAnswer:
 
 
 @router.post("/jobs/{job_id}/resume")
-def resume(job_id: JobId, jobs: TheJobs) -> JobAnswer:
-    """Have a paused job go on, or a failed or cancelled one try again."""
-    jobs.store.resume(job_id)
+def resume(job_id: JobId, jobs: TheJobs, more: Resume | None = None) -> JobAnswer:
+    """Have a paused job go on, or a failed or cancelled one try again; with more trials, if they are given."""
+    resume_job(jobs.store, job_id, 0 if more is None else more.add_trials)
     return jobs.answer(job_id)
 
 
@@ -125,6 +134,12 @@ def stop(job_id: JobId, jobs: TheJobs, how: Stop | None = None) -> JobAnswer:
     """Cancel it."""
     jobs.store.cancel(job_id, at_once=how is not None and how.now)
     return jobs.answer(job_id)
+
+
+@router.get("/jobs/{job_id}/plan")
+def plan(job_id: JobId, jobs: TheJobs) -> JobPlan:
+    """What it is to do in all, and how many workers it has."""
+    return plan_of(jobs.store.get(job_id))
 
 
 @router.get("/jobs/{job_id}/events")
@@ -181,6 +196,19 @@ def trials(
     return found
 
 
+@router.get("/jobs/{job_id}/trials/{trial}")
+def trial(
+    job_id: JobId,
+    trial: Annotated[
+        str, Path(pattern=f"^({TRIAL.pattern})$", description="a number, or a digest's beginning")
+    ],
+    jobs: TheJobs,
+) -> TrialAnswer:
+    """One trial: what each strategy proposed under that number, or all proposals of that digest; and what the log says of it."""
+    jobs.store.get(job_id)
+    return read_trial(jobs.folder.run(job_id), trial)
+
+
 @router.get("/jobs/{job_id}/points", response_model=list[Trial])
 def points(job_id: JobId, jobs: TheJobs) -> Response:
     """Accuracy, predicted latency and reward of each result so far, strategy by strategy, in order."""
@@ -231,3 +259,10 @@ def logs(job_id: JobId, jobs: TheJobs) -> str:
     jobs.store.get(job_id)
     log = jobs.folder.log(job_id)
     return tail(log) if log.is_file() else ""
+
+
+@router.get("/jobs/{job_id}/log")
+def log(job_id: JobId, jobs: TheJobs, offset: Annotated[int, Query(ge=0, le=2**53)] = 0) -> LogPart:
+    """What its processes said, from a place on: at most 64 KiB, and where the next part begins."""
+    jobs.store.get(job_id)
+    return read_log(jobs.folder.log(job_id), offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.jobs.folder import JobsFolder
 from service.jobs.progress import SessionProgress, read_progress
@@ -20,6 +20,7 @@ class JobAnswer(BaseModel):
     attempt: int
     reason: str | None
     message: str
+    added_trials: int
     created: datetime
     updated: datetime
     sessions: list[SessionProgress]
@@ -32,10 +33,26 @@ class JobAnswer(BaseModel):
             attempt=job.attempt,
             reason=job.reason,
             message=job.message,
+            added_trials=job.added_trials,
             created=datetime.fromtimestamp(job.created, UTC),
             updated=datetime.fromtimestamp(job.updated, UTC),
             sessions=read_progress(folder.run(job.id)),
         )
+
+
+class JobPlan(BaseModel):
+    """What a job is to do in all."""
+
+    sessions: int = Field(description="the strategy and its controls")
+    budget: int = Field(description="children that each of them may pay for")
+    workers: int | None = Field(description="that train at the same time; null: none, or unknown")
+
+
+class LogPart(BaseModel):
+    """Some of a log."""
+
+    text: str
+    next: int = Field(description="where the next part begins, in bytes")
 
 
 class Event(BaseModel):

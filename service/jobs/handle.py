@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-_TAIL_BYTES = 4096
+from service.jobs.logs import tail
 
 
 class JobHandle(ABC):
@@ -56,11 +55,3 @@ class JobHandle(ABC):
             return text[mark + len("netlathe: ") :].strip()
         lines = text.strip().splitlines()
         return lines[-1].strip() if lines else ""
-
-
-def tail(path: Path, start: int = 0) -> str:
-    """The last few kilobytes of a file, from `start` on."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - _TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace")

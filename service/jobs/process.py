@@ -68,7 +68,8 @@ def job_command(job_id: str, spec: JobSpec, folder: JobsFolder) -> tuple[bool, l
     run = folder.run(job_id)
     path = str(run.path.absolute())
     if run.run_file.is_file():
-        return True, ["resume", path]
+        more = [] if spec.budget is None else ["--budget", str(spec.budget)]  # trials may be added
+        return True, ["resume", path, *more]
     config = folder.config(job_id).absolute()
     config.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(config, yaml.safe_dump(dict(spec.config), sort_keys=False))

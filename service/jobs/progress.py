@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeAlias
@@ -35,6 +35,7 @@ class SessionProgress:
     Attributes:
         paid, budget: in children trained in full.
         children: results that were new.
+        train_seconds: that workers spent training them, all together; 0 for what a cache or a table answered.
         front: networks that no other beats in both accuracy and expected latency.
         best_reward, best_accuracy: accuracy (share 0-1) is that of the network with the best reward; None before the first.
         best_digest: of that network.
@@ -44,6 +45,7 @@ class SessionProgress:
     paid: float
     budget: float
     children: int
+    train_seconds: float
     front: int
     best_reward: float | None
     best_accuracy: float | None
@@ -99,6 +101,7 @@ class _Session:
 
     row: sa.Row[Any]
     trials: dict[int, Trial]
+    seconds: dict[int, float] = field(default_factory=dict)
     unsettled: int = 0
     progress: SessionProgress | None = None
 
@@ -135,13 +138,13 @@ class _LedgerReader:
             return
         if not signature or not self._seen or signature[0][:2] != self._seen[0][:2]:
             self._sessions.clear()  # another ledger than before, or none
-        with _reading(self._folder) as connection:
+        with reading_ledger(self._folder) as connection:
             if connection is not None:
                 scope = scope_prefix(self._folder.ledger_scope)
                 query = sa.select(sessions_table).where(in_scope(scope))
                 for row in connection.execute(query.order_by(sessions_table.c.id)).all():
                     session = self._sessions.setdefault(row.id, _Session(row, {}))
-                    session.progress = None
+                    session.row, session.progress = row, None  # its budget may have grown
                     _read_session(connection, session)
         self._seen = signature
 
@@ -162,6 +165,7 @@ def _read_session(connection: sa.Connection, session: _Session) -> None:
         settled = settled and row.sequence == session.unsettled and result.get("failure") != "LOST"
         session.unsettled += settled
         session.trials[row.sequence] = _trial(session.row, row, result.get("accuracy"))
+        session.seconds[row.sequence] = result.get("train_seconds", 0.0)
 
 
 def _trial(session: sa.Row[Any], row: sa.Row[Any], accuracy: float | None) -> Trial:
@@ -183,7 +187,7 @@ def _name(session: sa.Row[Any]) -> str:
 
 
 @contextmanager
-def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
+def reading_ledger(folder: RunFolder) -> Iterator[sa.Connection | None]:
     """None where there is no ledger yet."""
     if not (folder.ledger_is_elsewhere or folder.ledger_file.is_file()):
         yield None
@@ -230,6 +234,7 @@ def _progress_of(session: _Session) -> SessionProgress:
         paid=sum(trial.paid for trial in trials),
         budget=session.row.budget,
         children=sum(trial.is_new for trial in trials),
+        train_seconds=sum(session.seconds.values()),
         front=_front_size(points),
         best_reward=best.reward if best else None,
         best_digest=best.digest if best else None,
@@ -251,19 +256,31 @@ def pace(
     sessions: Sequence[SessionProgress],
     before: Sequence[SessionProgress],
     seconds: float,
-    more_sessions: int = 0,
+    left: float,
 ) -> Pace | None:
     """From what was paid in the last `seconds`, since `before`; None while that is too little to tell.
 
     Args:
-        more_sessions: with the budget of the first, that have not begun.
+        left: children that are still to be paid for.
     """
     done = sum(s.paid for s in sessions) - sum(s.paid for s in before)
     if done < 2 or seconds <= 0:
         return None
-    left = sum(max(0.0, s.budget - s.paid) for s in sessions)
-    left += more_sessions * sessions[0].budget
     per_hour = 3600 * done / seconds
     spread = min(0.9, 2 / math.sqrt(done))
     hours = left / per_hour
     return Pace(per_hour=per_hour, hours_low=hours * (1 - spread), hours_high=hours / (1 - spread))
+
+
+def utilisation(
+    sessions: Sequence[SessionProgress],
+    before: Sequence[SessionProgress],
+    seconds: float,
+    workers: int | None,
+) -> float | None:
+    """Share (0-1) of the workers' last `seconds` that went into training, about: a child counts when it ends, with all its
+    training. None while none has ended, or where nobody trains or the number of workers is not known."""
+    busy = sum(s.train_seconds for s in sessions) - sum(s.train_seconds for s in before)
+    if busy <= 0 or seconds <= 0 or workers is None:
+        return None
+    return min(1.0, busy / (workers * seconds))

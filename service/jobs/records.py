@@ -43,6 +43,24 @@ events_table = sa.Table(
     sqlite_autoincrement=True,  # numbers of deleted events are not given again
 )
 
+additions_table = sa.Table(
+    "job_additions",
+    metadata,
+    sa.Column("job", sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("trials", sa.Integer, nullable=False),  # added since the job was submitted, in all
+    sa.Column("budget", sa.Integer, nullable=False),  # with them
+)
+
+
+def select_jobs() -> sa.Select[Any]:
+    """Rows for `job_of`. What was added is not joined: PostgreSQL would not keep such rows for a change."""
+    added = additions_table.c
+    columns = (
+        sa.select(column).where(added.job == jobs_table.c.id).scalar_subquery().label(name)
+        for column, name in ((added.trials, "added_trials"), (added.budget, "budget"))
+    )
+    return sa.select(jobs_table, *columns)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
@@ -57,6 +75,8 @@ class Job:
     """A job as the store has it.
 
     Attributes:
+        spec: what it is to do now: as it was submitted, with the budget that it has since trials were added.
+        added_trials: to the budget of each strategy, since it was submitted.
         attempt: 1, and one more each time that a failed or cancelled job is resumed.
         reason: of a failure or an unasked pause, else None.
         created, updated: seconds since 1970.
@@ -76,6 +96,7 @@ class Job:
     at_once: bool
     lease: Lease | None
     lease_until: float | None
+    added_trials: int = 0
 
     @property
     def token(self) -> int:
@@ -96,11 +117,12 @@ class JobEvent:
 
 
 def job_of(row: sa.Row[Any]) -> Job:
-    """A row of `jobs_table`."""
+    """A row of `select_jobs`."""
+    spec = JobSpec.from_json(row.spec)
     lease = Lease(owner=row.lease_owner, token=row.lease_token) if row.lease_owner else None
     return Job(
         id=row.id,
-        spec=JobSpec.from_json(row.spec),
+        spec=spec if row.budget is None else spec.with_budget(row.budget),
         state=JobState(row.state),
         attempt=row.attempt,
         reason=Reason(row.reason) if row.reason else None,
@@ -110,6 +132,7 @@ def job_of(row: sa.Row[Any]) -> Job:
         at_once=row.at_once,
         lease=lease,
         lease_until=row.lease_until,
+        added_trials=row.added_trials or 0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -30,6 +30,17 @@ class JobSpec:
     def from_json(cls, text: str) -> JobSpec:
         data = json.loads(text)
         return cls(**data)
+
+    def with_budget(self, budget: int) -> JobSpec:
+        """The same with `budget` children for each strategy."""
+        search = {**(self.config.get("search") or {}), "budget": budget}
+        return replace(self, config={**self.config, "search": search})
+
+    @property
+    def budget(self) -> int | None:
+        """As the config has it; None where it leaves that to the default."""
+        budget: int | None = (self.config.get("search") or {}).get("budget")
+        return budget
 
     @property
     def digest(self) -> str:

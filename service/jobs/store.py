@@ -21,11 +21,13 @@ from service.jobs.records import (
     Job,
     JobEvent,
     Lease,
+    additions_table,
     event_of,
     events_table,
     job_of,
     jobs_table,
     metadata,
+    select_jobs,
 )
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
@@ -89,9 +91,7 @@ class JobStore:
     def _submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         now = self._clock()
         with self._transaction() as connection:
-            row = connection.execute(
-                sa.select(jobs_table).where(jobs_table.c.id == job_id)
-            ).one_or_none()
+            row = connection.execute(select_jobs().where(jobs_table.c.id == job_id)).one_or_none()
             if row is not None:
                 if row.spec_digest != spec.digest:
                     raise ConflictError(
@@ -145,7 +145,7 @@ class JobStore:
             NotFoundError: there is no job `after`.
         """
         place = (jobs_table.c.created, jobs_table.c.id)
-        query = sa.select(jobs_table).order_by(*place).limit(most)
+        query = select_jobs().order_by(*place).limit(most)
         if states is not None:
             query = query.where(jobs_table.c.state.in_([str(state) for state in states]))
         with self._transaction(writes=False) as connection:
@@ -182,30 +182,42 @@ class JobStore:
             job_id, JobState.CANCELLED, JobState.CANCELLING, "cancel asked for", at_once=at_once
         )
 
-    def resume(self, job_id: str) -> Job:
+    def resume(self, job_id: str, *, add_trials: int = 0, budget: int = 0) -> Job:
         """A paused job goes on; a failed or cancelled one is tried again. Others stay as they are.
+
+        Args:
+            add_trials: by which the budget of each strategy grows; not of a job that waits or is at work.
+            budget: what it grows from, unless trials were added before.
 
         Raises:
             NotFoundError: no such job.
-            ConflictError: it has succeeded, or is being paused or cancelled.
+            ConflictError: it has succeeded, or is being paused or cancelled; or trials are added to one that is at work.
         """
         with self._transaction() as connection:
             job = _get(connection, job_id, to_change=True)
             if job.state in (JobState.PAUSED, JobState.FAILED, JobState.CANCELLED):
-                attempt = job.attempt + (job.state in ENDED)
+                message = "resumed"
+                if add_trials:
+                    total = _add_trials(connection, job, add_trials, budget)
+                    message = f"resumed with {add_trials} trials more: {total} for each strategy"
                 return self._move(
                     connection,
                     job,
                     JobState.PENDING,
-                    message="resumed",
-                    attempt=attempt,
+                    message=message,
+                    attempt=job.attempt + (job.state in ENDED),
                     at_once=False,
                 )
-            if job.state in (JobState.PENDING, JobState.STARTING, JobState.RUNNING) or (
-                job.state is JobState.RECOVERING
-            ):
-                return job
-            raise ConflictError(f"job {job_id} is {job.state}; it cannot be resumed")
+            if job.state is JobState.SUCCEEDED:
+                raise ConflictError(
+                    f"job {job_id} has succeeded and stays as it is; submit it under another --id with a larger "
+                    "search.budget (results are shared between jobs: nothing is trained twice)"
+                )
+            if job.state in (JobState.PAUSING, JobState.CANCELLING):
+                raise ConflictError(f"job {job_id} is {job.state}; it cannot be resumed")
+            if add_trials:
+                raise ConflictError(f"job {job_id} is {job.state}; pause it, then add trials")
+            return job
 
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended or is paused. Raises NotFoundError, ConflictError."""
@@ -213,7 +225,8 @@ class JobStore:
             job = _get(connection, job_id, to_change=True)
             if job.state not in ENDED | {JobState.PAUSED}:
                 raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
-            connection.execute(sa.delete(events_table).where(events_table.c.job == job_id))
+            for table in (events_table, additions_table):
+                connection.execute(sa.delete(table).where(table.c.job == job_id))
             connection.execute(sa.delete(jobs_table).where(jobs_table.c.id == job_id))
 
     def claim(self, owner: str, lease_s: float) -> Job | None:
@@ -234,7 +247,7 @@ class JobStore:
                 self._abandoned(connection, job)
             waiting = (JobState.RECOVERING, JobState.PENDING)
             query = (
-                sa.select(jobs_table)
+                select_jobs()
                 .where(jobs_table.c.state.in_([str(state) for state in waiting]))
                 .where(sa.or_(jobs_table.c.lease_until.is_(None), jobs_table.c.lease_until <= now))
                 .order_by(jobs_table.c.state.desc(), jobs_table.c.created, jobs_table.c.id)
@@ -318,7 +331,7 @@ class JobStore:
 
     def _overdue(self, connection: sa.Connection, now: float) -> Sequence[Job]:
         query = (
-            sa.select(jobs_table)
+            select_jobs()
             .where(jobs_table.c.state.in_([str(state) for state in ACTIVE]))
             .where(jobs_table.c.lease_until <= now)
             .with_for_update(skip_locked=True)
@@ -397,11 +410,22 @@ def _changed(outcome: sa.CursorResult[Any], job: Job) -> None:
 
 def _get(connection: sa.Connection, job_id: str, *, to_change: bool = False) -> Job:
     """The job; `to_change` keeps its row for this transaction, in a database that lets others write meanwhile."""
-    query = sa.select(jobs_table).where(jobs_table.c.id == job_id)
+    query = select_jobs().where(jobs_table.c.id == job_id)
     row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
     if row is None:
         raise NotFoundError(f"no job {job_id!r}; `netlathe list` shows those that there are")
     return job_of(row)
+
+
+def _add_trials(connection: sa.Connection, job: Job, trials: int, budget: int) -> int:
+    """The new budget. `budget`: what it grows from the first time."""
+    table = additions_table
+    row = connection.execute(sa.select(table).where(table.c.job == job.id)).one_or_none()
+    added, total = (row.trials, row.budget) if row is not None else (0, budget)
+    values = {"job": job.id, "trials": added + trials, "budget": total + trials}
+    connection.execute(sa.delete(table).where(table.c.job == job.id))
+    connection.execute(sa.insert(table).values(values))
+    return total + trials
 
 
 def _record(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config_file import validate
-from service.errors import ConflictError, UsageError
+from service.errors import ConflictError, NotFoundError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec
@@ -24,9 +24,14 @@ def search_spec(
         config: with overrides applied.
         source: what messages call it.
 
+        device_file: by absolute path, where others than this process read it.
+
     Raises:
+        NotFoundError: no such device file.
         UsageError: a config that cannot be used.
     """
+    if device_file is not None and not device_file.is_file():
+        raise NotFoundError(f"no device file at {device_file}")
     from service.run_config import RunConfig  # heavy
 
     checked = validate(RunConfig, config, source)
@@ -53,3 +58,21 @@ def submit_search(
             f"{folder.run(job_id).path} is there already and no job; choose another id"
         )
     return store.submit(job_id, spec)
+
+
+def resume_job(store: JobStore, job_id: str, add_trials: int = 0) -> Job:
+    """Have a job go on, or try again, with so many trials more for each strategy.
+
+    Raises:
+        NotFoundError: no such job.
+        ConflictError: see `JobStore.resume`.
+        UsageError: settings of its search follow the budget, so that none can be added.
+    """
+    if not add_trials:
+        return store.resume(job_id)
+    from service.enlarging import check_may_grow
+    from service.run_config import RunConfig  # heavy
+
+    search = validate(RunConfig, store.get(job_id).spec.config, job_id).search
+    check_may_grow(search, f"job {job_id}")
+    return store.resume(job_id, add_trials=add_trials, budget=search.budget)

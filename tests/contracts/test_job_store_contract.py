@@ -33,7 +33,7 @@ def url(database_url: str) -> str:
     """Without jobs of an earlier test."""
     engine = sa.create_engine(make_url(database_url))
     with engine.begin() as connection:
-        for table in ("job_events", "jobs"):
+        for table in ("job_additions", "job_events", "jobs"):
             connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
     engine.dispose()
     return database_url
@@ -213,6 +213,51 @@ def test_a_failed_job_that_is_resumed_is_the_same_job_once_more(store: JobStore)
     assert (again.state, again.attempt, again.reason) == (S.PENDING, 2, None)
 
 
+def test_trials_are_added_once_a_resume_and_only_at_rest(store: JobStore) -> None:
+    job = running(store)
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="is RUNNING; pause it"):
+            store.resume("one", add_trials=4, budget=8)
+    assert job.lease
+    store.report("one", job.lease, S.PAUSED)
+    more = store.resume("one", add_trials=4, budget=8)
+    assert (more.added_trials, more.spec.budget, more.attempt) == (4, 12, 1)
+    assert store.events("one")[-1].message == "resumed with 4 trials more: 12 for each strategy"
+    with pytest.raises(ConflictError, match="is PENDING"):
+        store.resume("one", add_trials=4, budget=8)  # asked again: not added again
+    store.cancel("one")
+    again = store.resume("one", add_trials=1, budget=8)  # what it grows from was seen too early
+    assert (again.added_trials, again.spec.budget, again.attempt) == (5, 13, 2)
+    assert store.resume("one").spec.budget == 13
+    assert claimed(store).spec == SPEC.with_budget(13)
+    assert [job.spec.budget for job in store.jobs()] == [13]
+    assert store.submit("one", SPEC)[1] is False  # still what was asked for
+    store.submit("two", SPEC)
+    assert (store.get("two").added_trials, store.get("two").spec) == (0, SPEC)
+
+
+def test_a_deleted_job_leaves_no_added_trials_behind(store: JobStore) -> None:
+    store.submit("one", SPEC)
+    store.cancel("one")
+    store.resume("one", add_trials=4, budget=8)
+    store.cancel("one")
+    store.delete("one")
+    assert store.submit("one", SPEC)[0].spec == SPEC
+
+
+def test_a_store_from_before_trials_could_be_added_goes_on(store: JobStore, url: str) -> None:
+    store.submit("one", SPEC)
+    store.cancel("one")
+    engine = sa.create_engine(make_url(url))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE job_additions"))
+    engine.dispose()
+    newer = JobStore(url)
+    assert newer.get("one").added_trials == 0
+    assert newer.resume("one", add_trials=1, budget=8).added_trials == 1
+    newer.close()
+
+
 def test_cancelling(store: JobStore) -> None:
     job = running(store)
     assert not store.cancel("one").at_once
@@ -232,6 +277,8 @@ def test_a_success_is_never_overwritten(store: JobStore) -> None:
     for ask in (store.pause, store.cancel, store.resume):
         with pytest.raises(ConflictError):
             ask("one")
+    with pytest.raises(ConflictError, match="submit it under another --id with a larger"):
+        store.resume("one", add_trials=1, budget=8)
     with pytest.raises(LeaseLost):
         store.report("one", job.lease, S.FAILED)
     assert store.get("one").state is S.SUCCEEDED
@@ -270,7 +317,7 @@ def test_many_identical_submits_at_once_are_one_job(store: JobStore, url: str) -
 
 
 MOVES = st.lists(
-    st.sampled_from(["pause", "cancel", "now", "resume", "claim", "wait", *TRANSITIONS]),
+    st.sampled_from(["pause", "cancel", "now", "resume", "more", "claim", "wait", *TRANSITIONS]),
     max_size=30,
 )
 
@@ -287,7 +334,7 @@ def test_whatever_is_asked_in_whatever_order_only_allowed_changes_happen(
     clock = Clock()
     store = JobStore(f"sqlite:///{tmp_path_factory.mktemp('jobs') / 'jobs.db'}", clock=clock)
     store.submit("one", SPEC)
-    leases = []
+    leases, added = [], 0
     for move in moves:
         before = store.get("one")
         try:
@@ -296,6 +343,9 @@ def test_whatever_is_asked_in_whatever_order_only_allowed_changes_happen(
                     getattr(store, move)("one")
                 case "cancel" | "now":
                     store.cancel("one", at_once=move == "now")
+                case "more":
+                    store.resume("one", add_trials=1, budget=8)
+                    added += 1
                 case "claim":
                     job = store.claim("a", 15.0)
                     leases += [job.lease] if job is not None else []
@@ -309,6 +359,7 @@ def test_whatever_is_asked_in_whatever_order_only_allowed_changes_happen(
     for before_, after in itertools.pairwise(history):
         assert after in TRANSITIONS[before_] or (before_ is after is S.CANCELLING)
     last = store.get("one")
+    assert (last.added_trials, last.spec.budget) == (added, 8 + added)
     assert last.state is history[-1]
     assert (last.lease_until is not None) or last.state not in ACTIVE
     assert history.count(S.PENDING) - 1 >= last.attempt - 1

@@ -13,10 +13,11 @@ import torch
 from archspace import StagedSpace
 from envs import CostBounds
 from evaluation import BudgetExhausted, Evaluation, Fidelity, LedgerSession
-from search.config import HALVING_STRATEGIES
+from search.config import HALVING_STRATEGIES, SearchConfig
 from search.strategies import (
     EvolutionConfig,
     GPConfig,
+    KeepScheduleConfig,
     LocalSearchConfig,
     NSGA2Config,
     ParEGOConfig,
@@ -175,6 +176,40 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(
     strategy_for(config, bounds).run(session)
     assert table(session.history) == whole
     assert len(trained + evaluator.evaluated) == BUDGET, "something was paid for twice"
+
+
+@each_strategy
+@pytest.mark.parametrize("keeps", [False, True], ids=["replayed", "checkpoints"])
+def test_a_larger_budget_afterwards_is_as_good_as_one_from_the_start(
+    config: StrategyConfig, keeps: bool, bounds: CostBounds, tmp_path: Path
+) -> None:
+    """Unless a setting follows the budget: then `follows_budget` says so."""
+    if isinstance(config, PlainPPOConfig):
+        assert SearchConfig(strategy=config).follows_budget == ["ppo-plain.entropy_end"]
+        config = config.model_copy(update={"entropy_end": config.entropy})
+    controls = (PPOConfig(),) if isinstance(config, RandomConfig) else (RandomConfig(),)
+    assert SearchConfig(strategy=config, controls=controls).follows_budget == []
+    whole = table(searched(config, bounds, tmp_path / "whole.db", budget=BUDGET + 10).history)
+    checkpoints = tmp_path / "checkpoints" if keeps else None
+    for budget in (BUDGET, BUDGET + 1, BUDGET + 10):
+        session = toy_session(tmp_path / "grown.db", bounds, budget=budget)
+        strategy_for(config, bounds, checkpoints=checkpoints).run(session)
+        assert session.spent == budget
+    assert table(session.history) == whole
+
+
+def test_settings_that_follow_the_budget_are_named() -> None:
+    schedule = KeepScheduleConfig()
+    search = SearchConfig(
+        strategy=PPOConfig(keep_schedule=schedule),
+        controls=(PlainPPOConfig(learning_rate_end=1e-4, keep_schedule=schedule),),
+    )
+    assert search.follows_budget == [
+        "ppo.keep_schedule",
+        "ppo-plain.learning_rate_end",
+        "ppo-plain.entropy_end",
+        "ppo-plain.keep_schedule",
+    ]
 
 
 @each_strategy

@@ -406,6 +406,7 @@ def test_a_session_keeps_its_settings(
 ) -> None:
     open_session(ledger).evaluate(distinct(1))
     open_session(ledger, budget=99)  # more of the same is fine
+    assert [record.budget for record in ledger.sessions()] == [99], "for those who look on"
     with pytest.raises(LedgerError, match="training seed"):
         open_session(ledger, training_seed=1)
     with pytest.raises(LedgerError, match="limits"):

@@ -159,6 +159,15 @@ def test_failed_and_lost_children_do_not_climb_and_resume_is_exact(
     assert table(session.history) == table(history)
 
 
+def test_a_larger_budget_afterwards_is_as_good_as_one_from_the_start(
+    config: StrategyConfig, bounds: CostBounds, tmp_path: Path
+) -> None:
+    whole = halving_session(config, bounds, tmp_path / "whole.db", budget=BUDGET + 6)
+    for budget in (BUDGET, BUDGET + 1, BUDGET + 6):
+        grown = halving_session(config, bounds, tmp_path / "grown.db", budget=budget)
+    assert table(grown.history) == table(whole.history)
+
+
 def test_other_rungs_than_the_logs_are_a_divergence(bounds: CostBounds, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     halving_session(RandomConfig(), bounds, path, budget=4)

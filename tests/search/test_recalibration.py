@@ -81,6 +81,7 @@ def parts_of(
     accept_drift: bool = False,
     evaluator: ToyEvaluator | None = None,
     recalibration: RecalibrationConfig | None = None,
+    budget: int = BUDGET,
 ) -> RunParts:
     unused = cast(Any, None)
     model = profiled()
@@ -101,7 +102,7 @@ def parts_of(
         limits=LimitsConfig(latency_ms=0.4),
         bounds=CostBounds(SPACE, model, LimitsConfig(latency_ms=0.4)),
         search=SearchConfig(
-            budget=BUDGET,
+            budget=budget,
             recalibration=recalibration or RecalibrationConfig(every=EVERY, networks=3),
         ),
         schedule=cast(Any, SimpleNamespace(search=FIDELITY)),
@@ -182,6 +183,31 @@ def test_a_killed_search_repeats_it_all(tmp_path: Path, config: Any, die_after: 
     again = search(parts_of(killed, SlowedDevice(9.0)), config)  # nothing is measured any more
     assert [e.costs for e in again.history] == [e.costs for e in undisturbed.history]
     assert recalibrations(parts, resumed)[0].drift == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_larger_budget_afterwards_meets_the_same_barriers(tmp_path: Path) -> None:
+    """The barrier at the smaller budget's end, where there was nothing to gain, is one with the larger."""
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    whole.mkdir()
+    grown.mkdir()
+    undisturbed = search(parts_of(whole, SlowedDevice()), RandomConfig())
+    first = SlowedDevice()
+    search(parts_of(grown, first, budget=2 * EVERY), RandomConfig())
+    assert len(first.measured) == 3
+    resumed = search(parts_of(grown, SlowedDevice()), RandomConfig())
+    assert [e.costs for e in resumed.history] == [e.costs for e in undisturbed.history]
+
+
+def test_a_barrier_that_was_passed_without_measuring_stays_so(tmp_path: Path) -> None:
+    """What was proposed after it has its costs already."""
+    none = RecalibrationConfig(every=0)
+    search(parts_of(tmp_path, SlowedDevice(), budget=2 * EVERY, recalibration=none), RandomConfig())
+    parts = parts_of(tmp_path, SlowedDevice())
+    session = search(parts, RandomConfig())
+    assert [found.count for found in recalibrations(parts, session)] == [2 * EVERY]
+    versions = [e.costs.model_version for e in session.history if e.costs]
+    assert set(versions[: 2 * EVERY]) == {1}
+    assert set(versions[2 * EVERY :]) == {2}
 
 
 def test_drift_pauses_and_can_be_accepted(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def submitted(client: TestClient, **more: Any) -> Any:
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     paths = app.openapi()["paths"]
     found = [(m.upper(), path) for path, methods in paths.items() for m in methods]
-    assert len(found) >= 16
+    assert len(found) >= 20
     return found
 
 
@@ -182,6 +182,35 @@ def test_pause_resume_stop_delete(client: TestClient, store: JobStore) -> None:
     for path in ("", "/pause", "/resume", "/stop"):
         method = "GET" if path == "" else "POST"
         assert client.request(method, f"/api/v1/jobs/two{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", [{"add_trials": -1}, {"add_trials": 10**7}, {"add_trials": "x"}, {"more": 1}, [1]]
+)
+def test_what_cannot_be_added(client: TestClient, store: JobStore, body: Any) -> None:
+    submitted(client)
+    store.pause("one")
+    assert client.post("/api/v1/jobs/one/resume", json=body).status_code == 422
+    assert store.get("one").state is JobState.PAUSED
+    added = client.post("/api/v1/jobs/one/resume", json={"add_trials": 2}).json()
+    assert (added["state"], added["added_trials"]) == ("PENDING", 2)
+    again = client.post("/api/v1/jobs/one/resume", json={"add_trials": 2})
+    assert again.status_code == 409
+    assert store.get("one").added_trials == 2
+
+
+def test_places_that_are_none(client: TestClient) -> None:
+    submitted(client)
+    for offset in (-1, "x", 2**60):
+        assert client.get("/api/v1/jobs/one/log", params={"offset": offset}).status_code == 422
+    for trial in ("x", "%2e%2e", "abc", "0123456789abcdef" * 5, "1%00"):
+        assert client.get(f"/api/v1/jobs/one/trials/{trial}").status_code in (404, 422), trial
+    for device in ("device.json", "", 3):
+        body = {"config": CONFIG, "device_file": device}
+        assert client.post("/api/v1/jobs", json=body).status_code == 422
+    body = {"config": CONFIG, "device_file": "/nowhere/device.json"}
+    assert client.post("/api/v1/jobs", json=body).status_code == 404
+    assert client.delete("/api/v1/jobs/one", params={"files": "odd"}).status_code == 422
 
 
 def test_pages(client: TestClient) -> None:

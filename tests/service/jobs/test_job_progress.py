@@ -12,14 +12,15 @@ from service.run_folder import RunFolder
 
 def session(paid: float, budget: float = 64) -> SessionProgress:
     return SessionProgress(
-        name="ppo-0", paid=paid, budget=budget, children=int(paid), front=1, best_reward=None,
+        name="ppo-0", paid=paid, budget=budget, children=int(paid), front=1, train_seconds=0.0,
+        best_reward=None,
         best_accuracy=None, best_latency_ms=None, best_digest=None,
     )  # fmt: skip
 
 
 def test_pace_by_hand() -> None:
     """16 children in 10 minutes; 32 and a control's 64 are left: one hour, ± 50 %."""
-    found = pace([session(32)], [session(16)], 600, more_sessions=1)
+    found = pace([session(32)], [session(16)], 600, 32 + 64)
     assert found is not None
     assert found.per_hour == pytest.approx(96)
     assert (found.hours_low, found.hours_high) == (pytest.approx(0.5), pytest.approx(2.0))
@@ -32,8 +33,8 @@ def test_a_ledger_that_was_only_just_made_shows_nothing(tmp_path: Path) -> None:
 
 
 def test_no_pace_before_two_children() -> None:
-    assert pace([session(1)], [], 60) is None
-    assert pace([], [], 60) is None
+    assert pace([session(1)], [], 60, 63) is None
+    assert pace([], [], 60, 64) is None
 
 
 def test_front_by_hand() -> None:

@@ -142,6 +142,29 @@ def test_paused_by_a_verb_and_by_a_signal_then_resumed(place: Place, device: Pat
     assert_as_undisturbed(place, device)
 
 
+def test_trials_added_to_a_paused_job_are_added_once_whatever_is_killed(
+    place: Place, device: Path
+) -> None:
+    """8 children and 4 more are the undisturbed run's 12."""
+    smaller = [*TINY, "--set", "search.budget=8"]
+    place.verb("submit", CONFIG, "--id", "one", "--device-file", device, *smaller)
+    place.serve()
+    place.wait_for(lambda: place.children() >= 2)
+    place.verb("pause", "one")
+    place.wait_for(lambda: place.job()["state"] == "PAUSED")
+    assert place.verb("resume", "one", "--add-trials", 4)["added_trials"] == 4
+    for children in (6, 9):
+        place.wait_for(lambda least=children: place.children() >= least)
+        for process in processes_of(place):
+            process.kill()
+    place.wait_for(lambda: place.job()["state"] == "SUCCEEDED", 240)
+    assert {session["budget"] for session in place.job()["sessions"]} == {12}
+    assert place.job()["attempt"] == 1
+    assert_as_undisturbed(place, device)
+    more = netlathe("resume", "one", "--add-trials", 4, "--results", place.results)
+    assert (more.returncode, "another --id" in more.stderr) == (4, True)
+
+
 def test_a_server_that_was_stopped_past_its_lease(place: Place, device: Path) -> None:
     """SIGSTOP, another server takes over, SIGCONT: one result."""
     place.verb("submit", CONFIG, "--id", "one", "--device-file", device, *TINY)
