@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -86,7 +85,7 @@ def _lines(row: TrialRow) -> list[str]:
     lines = [
         f"{row.session}, trial {row.sequence}: {row.digest}",
         *([] if row.architecture == row.digest else [f"  {row.architecture}"]),
-        f"  choices {json.dumps(row.choices)}",
+        "  " + ", ".join(f"{name} {choice}" for name, choice in row.choices.items()),
         f"  {_outcome(row)}{reward}{paid}",
     ]
     if row.fidelity is not None:

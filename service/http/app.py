@@ -205,8 +205,8 @@ def trial(
     jobs: TheJobs,
 ) -> TrialAnswer:
     """One trial: what each strategy proposed under that number, or all proposals of that digest; and what the log says of it."""
-    jobs.store.get(job_id)
-    return read_trial(jobs.folder.run(job_id), trial)
+    config = jobs.store.get(job_id).spec.config
+    return read_trial(jobs.folder.run(job_id), config, trial)
 
 
 @router.get("/jobs/{job_id}/points", response_model=list[Trial])

@@ -118,8 +118,8 @@ class LocalJobs(JobsClient):
         return read_log(self._log(job_id), offset)
 
     def trial(self, job_id: str, trial: str) -> TrialAnswer:
-        self._store.get(job_id)
-        return read_trial(self._folder.run(job_id), trial)
+        config = self._store.get(job_id).spec.config
+        return read_trial(self._folder.run(job_id), config, trial)
 
     def paths(self, job_id: str) -> dict[str, str]:
         return {

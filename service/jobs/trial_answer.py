@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, Self
 
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
+from archspace import Choice, NasBench201Space, SearchSpace, Shape, StagedSpace, StagedSpaceConfig
 from evaluation.tables import (
     in_scope,
     proposals_table,
@@ -17,12 +19,14 @@ from evaluation.tables import (
     session_name,
     sessions_table,
 )
+from service.config_file import validate
 from service.errors import NotFoundError, UsageError
 from service.jobs.progress import reading_ledger
 from service.run_folder import RunFolder
 
 TRIAL = re.compile(r"[0-9]{1,9}|[0-9a-f]{4,64}")
 """A number, or a digest or the beginning of one (with more than nine digits where it has no letter)."""
+_ANY_IMAGE = Shape(1, 1 << 16, 1 << 16)
 _MOST_ROWS = 100
 _MOST_LINES = 200
 _LOG_BYTES = 4 * 1024 * 1024
@@ -35,7 +39,7 @@ class TrialRow(BaseModel):
     sequence: int
     digest: str
     architecture: str
-    choices: list[int] = Field(description="one index a decision of the space")
+    choices: dict[str, Choice] = Field(description="by decision of the space")
     status: str = Field(description="open: no result yet; done; rejected: over a hard limit")
     rejected: str
     is_new: bool
@@ -48,7 +52,7 @@ class TrialRow(BaseModel):
     costs: dict[str, Any] | None = Field(description="predicted, each with its source")
 
     @classmethod
-    def of(cls, row: sa.Row[Any]) -> Self:
+    def of(cls, row: sa.Row[Any], space: SearchSpace) -> Self:
         def read(text: str | None) -> dict[str, Any] | None:
             found: dict[str, Any] | None = json.loads(text) if text else None
             return found
@@ -58,7 +62,7 @@ class TrialRow(BaseModel):
             sequence=row.sequence,
             digest=row.digest,
             architecture=row.label,
-            choices=json.loads(row.choices),
+            choices=space.named(json.loads(row.choices)),
             status=row.status,
             rejected=row.rejected,
             is_new=row.is_new,
@@ -85,11 +89,12 @@ class TrialAnswer(BaseModel):
     log: list[LogLine]
 
 
-def read_trial(folder: RunFolder, trial: str) -> TrialAnswer:
+def read_trial(folder: RunFolder, config: Mapping[str, Any], trial: str) -> TrialAnswer:
     """What is known of a trial.
 
     Args:
         folder: of the run, which may be at work.
+        config: the run's.
         trial: see `TRIAL`.
 
     Raises:
@@ -115,10 +120,21 @@ def read_trial(folder: RunFolder, trial: str) -> TrialAnswer:
     rows: list[TrialRow] = []
     with reading_ledger(folder) as connection:
         if connection is not None:
-            rows = [TrialRow.of(row) for row in connection.execute(query)]
+            found = connection.execute(query).all()
+            space = _space(config, folder.path.name) if found else None
+            rows = [TrialRow.of(row, space) for row in found if space is not None]
     if not rows:
         raise NotFoundError(f"{folder.path.name} has no trial {trial} (yet)")
     return TrialAnswer(rows=rows, log=_lines(folder, {row.digest for row in rows}))
+
+
+def _space(config: Mapping[str, Any], source: str) -> SearchSpace:
+    """The run's, but for images of any size: its decisions and their choices do not depend on these."""
+    from service.run_config import RunConfig  # heavy
+
+    space = validate(RunConfig, config, source).space
+    kind = StagedSpace if isinstance(space, StagedSpaceConfig) else NasBench201Space
+    return kind(space, input_shape=_ANY_IMAGE, num_classes=2)  # type: ignore[arg-type]
 
 
 def _lines(folder: RunFolder, digests: set[str]) -> list[LogLine]:

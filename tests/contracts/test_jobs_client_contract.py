@@ -174,7 +174,11 @@ def test_one_trial(client: JobsClient, folder: JobsFolder) -> None:
     found = client.trial("one", "0")
     assert [(row.session, row.digest) for row in found.rows] == [("ppo-0", GOOD), ("random-0", BAD)]
     good = found.rows[0]
-    assert (good.choices, good.architecture) == ([1, 0, 2], "conv_k3@0.5 identity")
+    assert good.architecture == "conv_k3@0.5 identity"
+    assert len(good.choices) == 10
+    assert good.choices["stage1.layer0.op"] == "group_conv_k3"
+    assert good.choices["stage2.layer1.skip"] is True
+    assert good.choices["stage2.layer1.keep"] == 0.25
     assert good.result is not None
     assert (good.result["accuracy"], good.result["worker"]) == (0.9, "worker-1")
     assert good.costs is not None

@@ -55,7 +55,7 @@ def row(session: int, sequence: int, result: ChildResult, *, reward: float) -> d
     return {
         "session_id": session,
         "sequence": sequence,
-        "choices": "[1,0,2]",
+        "choices": "[2,0,0,0,2,0,1,0,1,0]",
         "digest": result.digest,
         "label": "conv_k3@0.5 identity",
         "is_new": True,

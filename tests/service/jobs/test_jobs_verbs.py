@@ -190,6 +190,7 @@ def test_one_trial_for_people_and_as_json(verbs: Verbs) -> None:
     assert "failed: OOM: needs 9 GB, reward -1.0000, paid 1" in out
     assert f"t INFO {BAD}: OOM: needs 9 GB" in out
     out, _ = verbs.run("logs", "one", "--trial", "0")
+    assert "stage1.layer0.op group_conv_k3, stage1.layer0.skip False" in out
     assert "accuracy 90.0 %, reward 0.7000" in out
     assert "8 s on worker-1" in out
     assert "1.5 ms predicted, 3 mJ estimated, 1,234 parameters, 56,789 MACs" in out
