@@ -43,7 +43,8 @@ from evaluation.results import (
     Fidelity,
     NetworkCosts,
 )
-from evaluation.storage import LedgerError, check_storage
+from evaluation.row_checks import LedgerDamaged, LedgerError
+from evaluation.storage import check_storage
 from evaluation.table_evaluator import TableEvaluator
 from evaluation.tables import SessionRecord
 from evaluation.training_evaluator import TrainingEvaluator
@@ -66,6 +67,7 @@ __all__ = [
     "Fidelity",
     "InverseConfig",
     "Ledger",
+    "LedgerDamaged",
     "LedgerError",
     "LedgerSession",
     "Lesson",

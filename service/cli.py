@@ -12,12 +12,12 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from service.bench_cli import app as bench_app
-from service.errors import NetlatheError
+from service.errors import DiskFullError, NetlatheError, is_disk_full
 from service.jobs_cli import RESULTS, Results, StoreUrl, is_job
 from service.jobs_cli import app as jobs_app
 from service.latency_cli import app as latency_app
@@ -125,12 +125,23 @@ def resume(
             help="Go on even where measured latencies are far from predicted ones.",
         ),
     ] = False,
+    deadline_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline-hours", min=0, help="A new search.deadline_hours, from the run's start on."
+        ),
+    ] = None,
     results: Results = RESULTS,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a stopped or killed run; it ends as if it had never been stopped. Of a job: have it go on, or try again."""
-    if not Path(run).exists() and is_job(run, results, store):
+    is_a_job = not Path(run).exists() and is_job(run, results, store)
+    if deadline_hours is not None:
+        from service.commands.search import set_deadline
+
+        set_deadline(results / run if is_a_job else Path(run), deadline_hours)
+    if is_a_job:
         from service.commands.jobs import run_resume_job
 
         run_resume_job(run, results, store)
@@ -299,21 +310,34 @@ def main() -> None:
     """Entry point: turns errors into one clear line and the right exit code."""
     _quiet_libraries()
     try:
-        app(standalone_mode=True)
-    except NetlatheError as error:
-        sys.stderr.write(f"netlathe: {error}\n")
-        sys.exit(error.exit_code)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("netlathe: interrupted\n")
-        sys.exit(130)
+        _exit("interrupted", 130)
     except BrokenPipeError:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (flushed once more at exit)
-        sys.exit(1)
-    except (ValueError, OSError) as error:
-        if os.environ.get("NETLATHE_TRACEBACK"):
+        _exit("", 1)
+    except Exception as error:
+        if is_disk_full(error):
+            _exit(str(error), DiskFullError.exit_code)
+        if isinstance(error, NetlatheError):
+            _exit(str(error), error.exit_code)
+        if os.environ.get("NETLATHE_TRACEBACK") or not isinstance(error, ValueError | OSError):
             raise
-        sys.stderr.write(f"netlathe: {error}\n")
-        sys.exit(1)
+        _exit(str(error), 1)
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    """End with `code`, even where nothing can be written any more: what is left in a buffer would change it to 120."""
+    try:
+        if message:
+            sys.stderr.write(f"netlathe: {message}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    sys.exit(code)
 
 
 def _quiet_libraries() -> None:

@@ -4,12 +4,24 @@ NetlatheError (1: failed)
 ├── UsageError (2)        a config, option or file that cannot be used as it is
 ├── NotFoundError (3)     a run, export or file that is not there
 ├── ConflictError (4)     something else already stands or runs there
-└── StoppedError (75)     stopped on purpose; `netlathe resume` goes on
+│   └── InUseError (9)    a run that another process has
+├── DamagedError (5)      a run's own file is not as it was written
+├── TooManyFailuresError (6)  most children failed
+├── DeadlineError (7)     the search's time is over
+├── DiskFullError (8)     no space left; nothing is half-written
+├── StoppedError (75)     stopped on purpose; `netlathe resume` goes on
+└── DriftError (76)       stopped by itself: the device is not what was profiled
+
+Servers tell by these codes why a job's process ended (`service/jobs/supervisor.py`).
 """
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE_TEXTS = ("no space left", "disk is full", "disk quota exceeded")
 
 
 class NetlatheError(Exception):
@@ -36,7 +48,57 @@ class ConflictError(NetlatheError):
     exit_code = 4
 
 
+class InUseError(ConflictError):
+    """Another process works in that run."""
+
+    exit_code = 9
+
+
+class DamagedError(NetlatheError):
+    """A file that this program wrote is not as it was written."""
+
+    exit_code = 5
+
+
+class TooManyFailuresError(NetlatheError):
+    """So many children failed that something else than they must be wrong."""
+
+    exit_code = 6
+
+
+class DeadlineError(NetlatheError):
+    """The search did not end in the time that it was given."""
+
+    exit_code = 7
+
+
+class DiskFullError(NetlatheError):
+    """No space is left where the run writes."""
+
+    exit_code = 8
+
+
 class StoppedError(NetlatheError):
     """Stopped on purpose, resumable."""
 
     exit_code = 75
+
+
+class DriftError(NetlatheError):
+    """The device is no longer what was profiled; resumable."""
+
+    exit_code = 76
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a disk or quota that is full is behind an error: in it, or in what caused it.
+
+    SQLite and the writers of Parquet and safetensors say it in words alone.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return True
+        if any(text in str(error).lower() for text in _NO_SPACE_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

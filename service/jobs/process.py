@@ -14,6 +14,7 @@ import yaml
 
 from archspace import write_atomic
 from service.jobs.folder import JobsFolder
+from service.jobs.orphans import MARK, end_marked, new_mark
 from service.jobs.spec import JobSpec
 
 _TAIL_BYTES = 4096
@@ -41,12 +42,14 @@ class JobProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._mark, self._closed = new_mark(run.path), False
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.jobs.child", *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, MARK: self._mark},
                 start_new_session=True,
             )
 
@@ -65,15 +68,20 @@ class JobProcess:
             self._process.terminate()
 
     def kill(self) -> None:
-        """At once, with all that it started in its group."""
+        """At once, with all that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self.close()
 
     def close(self) -> None:
-        """After its end: nothing of its group stays."""
+        """After its end: nothing that it started stays. Safe to call twice."""
+        if self._closed:
+            return  # its process group's number may be another's by now
+        self._closed = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        end_marked(self._mark)
         if self._process.stdin is not None:
             self._process.stdin.close()
 

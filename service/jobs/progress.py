@@ -187,8 +187,9 @@ def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
             return
         with engine.connect() as connection:
             yield connection
-    except sa.exc.DBAPIError as error:
-        raise NetlatheError(f"{folder.path / 'ledger.db'}: {error.orig}") from error
+    except (sa.exc.DBAPIError, ValueError) as error:  # ValueError: no UTF-8, or no JSON
+        cause = getattr(error, "orig", error)
+        raise NetlatheError(f"{folder.path / 'ledger.db'}: {cause}") from error
     finally:
         engine.dispose()
 

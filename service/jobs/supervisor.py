@@ -7,10 +7,24 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
+from service.errors import (
+    ConflictError,
+    DamagedError,
+    DeadlineError,
+    DiskFullError,
+    DriftError,
+    InUseError,
+    NetlatheError,
+    NotFoundError,
+    StoppedError,
+    TooManyFailuresError,
+    UsageError,
+    is_disk_full,
+)
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
 from service.jobs.records import Job, Lease
@@ -34,9 +48,18 @@ IN_USE_RETRY_S = 15.0
 GRACE_S = 120.0
 """How long a process may take to stop before it is killed."""
 
-STOPPED, IN_USE = StoppedError.exit_code, ConflictError.exit_code
-_USAGE = (UsageError.exit_code, NotFoundError.exit_code)
-_DISK_FULL = ("no space left", "disk is full", "disk quota exceeded")
+STOPPED, IN_USE, THERE = (e.exit_code for e in (StoppedError, InUseError, ConflictError))
+BECOMES: Mapping[int, tuple[JobState, Reason]] = {
+    UsageError.exit_code: (JobState.FAILED, Reason.CONFIG),
+    NotFoundError.exit_code: (JobState.FAILED, Reason.CONFIG),
+    THERE: (JobState.FAILED, Reason.CONFIG),
+    DamagedError.exit_code: (JobState.FAILED, Reason.CORRUPT_CHECKPOINT),
+    TooManyFailuresError.exit_code: (JobState.FAILED, Reason.TOO_MANY_FAILURES),
+    DeadlineError.exit_code: (JobState.FAILED, Reason.DEADLINE),
+    DiskFullError.exit_code: (JobState.PAUSED, Reason.DISK_FULL),
+    DriftError.exit_code: (JobState.PAUSED, Reason.DRIFT),
+}
+"""What a job becomes whose process ends with such an exit code, where nothing else is to be said of it."""
 
 Start = Callable[[str, JobSpec, JobsFolder], JobProcess]
 
@@ -86,13 +109,12 @@ class Supervisor:
 
     def step(self) -> None:
         """Look once at everything. Never raises for what a job does, nor for a store that cannot be reached for a while."""
-        try:
-            for work in list(self._work.values()):
-                self._look_at(work)
-            while not self._stopping and len(self._work) < self._at_once and self._take():
-                pass
-        except NetlatheError as error:
-            _log.warning("the job store cannot be used now: %s", error)
+        looks: list[Callable[[], None]] = [partial(self._look_at, w) for w in self._work.values()]
+        for look in (*looks, self._take_all):
+            try:
+                look()
+            except NetlatheError as error:
+                _log.warning("the job store cannot be used now: %s", error)
 
     def stop(self) -> None:
         """Take no more jobs, and let those at work stop; they are RECOVERING until a server goes on with them."""
@@ -105,6 +127,10 @@ class Supervisor:
         for work in self._work.values():
             work.process.kill()
         self._work.clear()
+
+    def _take_all(self) -> None:
+        while not self._stopping and len(self._work) < self._at_once and self._take():
+            pass
 
     def _take(self) -> bool:
         job = self._store.claim(self.owner, self._lease_s)
@@ -174,26 +200,27 @@ class Supervisor:
             self._deaths.pop(work.job.id, None)
         if code == 0:
             self._report(work, JobState.SUCCEEDED)
-        elif code == STOPPED and not self._stopping:
-            self._report(work, JobState.PAUSED, Reason.DRIFT, words)
         elif code == STOPPED:
-            self._report(
-                work, JobState.RECOVERING, message="its server stops", again_s=self._retry_s
-            )
-        elif code == IN_USE and work.process.resumes:
+            # where this server does not stop, its machine may: whoever stops that signals all processes at once
+            message = "its server stops" if self._stopping else "its process was stopped"
+            self._report(work, JobState.RECOVERING, message=message, again_s=self._retry_s)
+        elif code == IN_USE or (code == THERE and self._was_begun_elsewhere(work)):
             # the process of a server that was taken for dead: it ends by itself, or has ended the run
             again_s = IN_USE_RETRY_S
             self._report(
                 work, JobState.RECOVERING, message="its run directory is in use", again_s=again_s
             )
-        elif code in (*_USAGE, IN_USE):
-            self._report(work, JobState.FAILED, Reason.CONFIG, words)
-        elif any(text in words.lower() for text in _DISK_FULL):
-            self._report(work, JobState.PAUSED, Reason.DISK_FULL, words)
+        elif code in BECOMES:
+            state, reason = BECOMES[code]
+            self._report(work, state, reason, words)
         elif code < 0:
             self._died(work, -code)
         else:
             self._report(work, JobState.FAILED, Reason.INTERNAL, words)
+
+    def _was_begun_elsewhere(self, work: _Work) -> bool:
+        """Whether the run is there now, and was not when the process was told to begin it."""
+        return not work.process.resumes and self._folder.run(work.job.id).run_file.is_file()
 
     def _died(self, work: _Work, signal_number: int) -> None:
         """A lost process is no failure, unless it is lost again and again."""
@@ -226,6 +253,6 @@ class Supervisor:
 
 
 def _of_os_error(error: OSError) -> tuple[Reason, JobState]:
-    if any(text in str(error).lower() for text in _DISK_FULL):
+    if is_disk_full(error):
         return Reason.DISK_FULL, JobState.PAUSED
     return Reason.INTERNAL, JobState.FAILED

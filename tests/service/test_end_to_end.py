@@ -163,9 +163,9 @@ def test_drift_pauses_until_it_is_accepted(finished: Path, tmp_path: Path) -> No
     )
     command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY, *always)
     paused = netlathe(*command, "--device-file", finished / "device.json")
-    assert paused.returncode == 75, paused.stderr
+    assert paused.returncode == 76, paused.stderr
     assert "max_drift" in paused.stderr
-    assert netlathe("resume", run).returncode == 75
+    assert netlathe("resume", run).returncode == 76
     accepted = netlathe("resume", run, "--accept-drift", "--json")
     assert accepted.returncode == 0, accepted.stderr
     found = json.loads(accepted.stdout)["recalibrations"]

@@ -101,8 +101,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         (2, "budget: expected a number", S.FAILED, Reason.CONFIG),
         (3, "no data at x", S.FAILED, Reason.CONFIG),
         (4, "already exists", S.FAILED, Reason.CONFIG),
-        (1, "OSError: [Errno 28] No space left on device", S.PAUSED, Reason.DISK_FULL),
-        (75, "paused: latencies have drifted", S.PAUSED, Reason.DRIFT),
+        (1, "OSError: [Errno 28] No space left on device", S.FAILED, Reason.INTERNAL),
+        (5, "the ledger is damaged", S.FAILED, Reason.CORRUPT_CHECKPOINT),
+        (6, "6 of 10 children failed", S.FAILED, Reason.TOO_MANY_FAILURES),
+        (7, "2 h are over", S.FAILED, Reason.DEADLINE),
+        (8, "", S.PAUSED, Reason.DISK_FULL),
+        (76, "paused: latencies have drifted", S.PAUSED, Reason.DRIFT),
     ],
 )
 def test_what_becomes_of_a_job_whose_process_ends(
@@ -116,6 +120,17 @@ def test_what_becomes_of_a_job_whose_process_ends(
     assert job.message == (words if code else "")
     assert process.closed
     assert bench.server.running == ()
+
+
+def test_a_process_that_somebody_else_stopped_goes_on(bench: Bench) -> None:
+    """A machine that shuts down signals the server and its processes at once; preemption is no failure."""
+    bench.running().ends(75)
+    bench.server.step()
+    assert [e.state for e in bench.store.events("one")][-3:] == [
+        S.RECOVERING,
+        S.STARTING,
+        S.RUNNING,
+    ]
 
 
 def test_jobs_run_one_after_the_other_or_side_by_side(bench: Bench, tmp_path: Path) -> None:
@@ -237,9 +252,31 @@ def test_a_run_directory_in_use_is_waited_for(bench: Bench, tmp_path: Path) -> N
     run.run_file.write_text("")
     process = bench.running()
     assert process.resumes
-    process.ends(4, "in use by another netlathe process")
+    process.ends(9, "in use by another netlathe process")
     bench.server.step()
     assert bench.job().state is S.RECOVERING
+
+
+def test_a_run_that_another_server_s_process_has_begun_meanwhile_is_gone_on_with(
+    bench: Bench,
+) -> None:
+    process = bench.running()
+    assert not process.resumes
+    run = bench.folder.run("one")
+    run.path.mkdir()
+    run.run_file.write_text("")
+    process.ends(4, "already exists")
+    bench.server.step()
+    assert bench.job().state is S.RECOVERING
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_not_waited_for(bench: Bench) -> None:
+    run = bench.folder.run("one")
+    run.path.mkdir()
+    run.run_file.write_text("")
+    bench.running().ends(4, "the data of this run changed since it began")
+    bench.server.step()
+    assert (bench.job().state, bench.job().reason) == (S.FAILED, Reason.CONFIG)
 
 
 def test_an_outage_of_the_store_loses_nothing(
