@@ -311,7 +311,12 @@ def make_engine(url: sa.URL) -> sa.Engine:
 def _engine_options(url: sa.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
+    # a host that is gone without a word is noticed within half a minute, not after the kernel's hours
+    waits = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {**waits, "keepalives_count": 3, "tcp_user_timeout": 25_000},
+    }
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:

@@ -9,6 +9,7 @@ NetlatheError (1: failed)
 ├── TooManyFailuresError (6)  most children failed
 ├── DeadlineError (7)     the search's time is over
 ├── DiskFullError (8)     no space left; nothing is half-written
+├── UnavailableError (10)  what trains the children is gone or does not start
 ├── StoppedError (75)     stopped on purpose; `netlathe resume` goes on
 └── DriftError (76)       stopped by itself: the device is not what was profiled
 
@@ -76,6 +77,12 @@ class DiskFullError(NetlatheError):
     """No space is left where the run writes."""
 
     exit_code = 8
+
+
+class UnavailableError(NetlatheError):
+    """Nothing can be evaluated now: the Ray cluster is gone, or does not start."""
+
+    exit_code = 10
 
 
 class StoppedError(NetlatheError):

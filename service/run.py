@@ -11,7 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import Evaluation, EvaluationError, Evaluator, LedgerDamaged, LimitsConfig
+from evaluation import (
+    Evaluation,
+    EvaluationError,
+    Evaluator,
+    EvaluatorUnavailable,
+    LedgerDamaged,
+    LimitsConfig,
+)
 from search import (
     DeadlinePassed,
     ParetoArchive,
@@ -34,6 +41,7 @@ from service.errors import (
     NetlatheError,
     NotFoundError,
     TooManyFailuresError,
+    UnavailableError,
     UsageError,
 )
 from service.halving_checks import check_rungs
@@ -120,6 +128,8 @@ def carry_out(
             ) from paused
         except LedgerDamaged as error:
             raise DamagedError(str(error)) from error
+        except EvaluatorUnavailable as error:
+            raise UnavailableError(f"{error}\n{_when_mended(folder)}") from error
         except EvaluationError as error:
             raise NetlatheError(f"{error}\n{_when_mended(folder)}") from error
         except TooManyFailures as error:

@@ -48,7 +48,7 @@ class Reason(StrEnum):
     DEADLINE = "DEADLINE"
     """The search took longer than `search.deadline_hours`."""
     LOST = "LOST"
-    """Its process died again and again soon after its start."""
+    """Its process, or all of its workers, died again and again soon after the start."""
     INTERNAL = "INTERNAL"
     """Anything else; the log says what."""
 

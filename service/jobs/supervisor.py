@@ -22,6 +22,7 @@ from service.errors import (
     NotFoundError,
     StoppedError,
     TooManyFailuresError,
+    UnavailableError,
     UsageError,
     is_disk_full,
 )
@@ -48,7 +49,8 @@ IN_USE_RETRY_S = 15.0
 GRACE_S = 120.0
 """How long a process may take to stop before it is killed."""
 
-STOPPED, IN_USE, THERE = (e.exit_code for e in (StoppedError, InUseError, ConflictError))
+STOPPED, UNAVAILABLE = StoppedError.exit_code, UnavailableError.exit_code
+IN_USE, THERE = InUseError.exit_code, ConflictError.exit_code
 BECOMES: Mapping[int, tuple[JobState, Reason]] = {
     UsageError.exit_code: (JobState.FAILED, Reason.CONFIG),
     NotFoundError.exit_code: (JobState.FAILED, Reason.CONFIG),
@@ -196,7 +198,7 @@ class Supervisor:
 
     def _judge(self, work: _Work, code: int, words: str) -> None:
         """Of a process that ended by itself."""
-        if code != IN_USE and code >= 0:
+        if code not in (IN_USE, UNAVAILABLE) and code >= 0:
             self._deaths.pop(work.job.id, None)
         if code == 0:
             self._report(work, JobState.SUCCEEDED)
@@ -213,8 +215,10 @@ class Supervisor:
         elif code in BECOMES:
             state, reason = BECOMES[code]
             self._report(work, state, reason, words)
+        elif code == UNAVAILABLE:
+            self._died(work, words)
         elif code < 0:
-            self._died(work, -code)
+            self._died(work, f"its process died of signal {-code}")
         else:
             self._report(work, JobState.FAILED, Reason.INTERNAL, words)
 
@@ -222,9 +226,8 @@ class Supervisor:
         """Whether the run is there now, and was not when the process was told to begin it."""
         return not work.process.resumes and self._folder.run(work.job.id).run_file.is_file()
 
-    def _died(self, work: _Work, signal_number: int) -> None:
-        """A lost process is no failure, unless it is lost again and again."""
-        message = f"its process died of signal {signal_number}"
+    def _died(self, work: _Work, message: str) -> None:
+        """A process that was lost, or lost its workers, is no failure, unless that happens again and again."""
         steady = time.monotonic() - work.process.started > STEADY_S
         deaths = 1 if steady else self._deaths.get(work.job.id, 0) + 1
         if deaths >= DEATHS and not self._stopping:

@@ -200,6 +200,55 @@ def test_a_lost_process_is_no_failure_until_it_is_lost_again_and_again(bench: Be
     assert "signal 11, 3 times in a row" in job.message
 
 
+def test_lost_workers_are_as_a_lost_process(bench: Bench) -> None:
+    process = bench.running()
+    for _ in range(1, DEATHS):
+        process.ends(10, "the Ray cluster is gone")
+        bench.server.step()
+        assert bench.job().state is S.RUNNING
+        process = bench.started[-1]
+    process.ends(10, "the Ray cluster is gone")
+    bench.server.step()
+    job = bench.job()
+    assert (job.state, job.reason) == (S.FAILED, Reason.LOST)
+    assert "the Ray cluster is gone, 3 times in a row" in job.message
+
+
+def test_a_partition_of_five_minutes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot reach the store keeps at it; when it comes back, another has long had the job."""
+    near = JobStore(bench.folder.database_url, clock=lambda: bench.now)
+    far = bench.another()
+    monkeypatch.setattr(far, "_store", near)
+    bench.store.submit("one", SPEC)
+    far.step()
+    theirs = bench.started[-1]
+
+    def away(*_: object, **__: object) -> None:
+        raise NetlatheError("connection timed out")
+
+    with monkeypatch.context() as cut:
+        for name in ("renew", "report", "claim"):
+            cut.setattr(near, name, away)
+        for second in range(300):
+            bench.now += 1
+            far.step()
+            bench.server.step()
+            if second < 10:
+                assert bench.server.running == ()  # the lease holds
+        assert far.running == bench.server.running == ("one",)
+        assert theirs.code is None, "the run's lock keeps the two apart"
+        ours = bench.started[-1]
+    far.step()
+    assert (theirs.code, far.running) == (-9, ())
+    assert bench.job().state is S.RUNNING
+    ours.ends(0)
+    bench.server.step()
+    states = [e.state for e in bench.store.events("one")]
+    assert states.count(S.SUCCEEDED) == 1
+    assert states.count(S.STARTING) == 2
+    near.close()
+
+
 def test_deaths_far_apart_are_not_counted_together(bench: Bench) -> None:
     process = bench.running()
     for _ in range(2 * DEATHS):
