@@ -103,6 +103,10 @@ class Supervisor:
         self._work: dict[str, _Work] = {}
         self._deaths: dict[str, int] = {}
         self._stopping = False
+        try:
+            store.reserve()
+        except NetlatheError as error:
+            _log.warning("no room is kept for the time when the disk is full: %s", error)
 
     @property
     def running(self) -> tuple[str, ...]:
