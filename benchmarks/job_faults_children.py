@@ -46,7 +46,7 @@ def children(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outco
             found = _failures(place)
             wanted = {failure} if failure else set()
             ended = place.state() is JobState.SUCCEEDED
-            _, left = psutil.wait_procs(place.marked(), timeout=ORPHANS_S)
+            left = _left(place.marked())
             yield Outcome(
                 row="children",
                 fault=how,
@@ -75,7 +75,7 @@ def _ended(setting: Setting, how: str, end: str) -> Outcome:
             place.kill_search()
         if end == "killed with its server":
             place.serve()  # whoever goes on with the job ends what is left of it
-        _, left = psutil.wait_procs(before, timeout=ORPHANS_S)
+        left = _left(before)
         note = f"processes before: {len(before)}, left: {len(left)}; after {time.monotonic() - started:.0f} s"
         return Outcome(
             row="children",
@@ -93,6 +93,23 @@ def _place(setting: Setting, how: str) -> Place:
         "NETLATHE_MISBEHAVING_EPOCHS": EPOCHS,
     }
     return setting.place("children", settings=RAY, environment=environment)
+
+
+def _left(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still live after `ORPHANS_S`; zombies, which nobody reaps, do not."""
+    end = time.monotonic() + ORPHANS_S
+    while alive := [process for process in processes if _is_alive(process)]:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.2)
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _failures(place: Place) -> Counter[str]:

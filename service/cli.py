@@ -16,8 +16,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from archspace import is_disk_full
 from service.bench_cli import app as bench_app
-from service.errors import DiskFullError, NetlatheError, is_disk_full
+from service.errors import DiskFullError, NetlatheError
 from service.jobs_cli import RESULTS, Results, StoreUrl, is_job
 from service.jobs_cli import app as jobs_app
 from service.latency_cli import app as latency_app

@@ -18,11 +18,7 @@ Servers tell by these codes why a job's process ended (`service/jobs/supervisor.
 
 from __future__ import annotations
 
-import errno
 from typing import ClassVar
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NO_SPACE_TEXTS = ("no space left", "disk is full", "disk quota exceeded")
 
 
 class NetlatheError(Exception):
@@ -95,17 +91,3 @@ class DriftError(NetlatheError):
     """The device is no longer what was profiled; resumable."""
 
     exit_code = 76
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a disk or quota that is full is behind an error: in it, or in what caused it.
-
-    SQLite and the writers of Parquet and safetensors say it in words alone.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return True
-        if any(text in str(error).lower() for text in _NO_SPACE_TEXTS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from archspace import is_disk_full
 from service.errors import (
     ConflictError,
     DamagedError,
@@ -24,7 +25,6 @@ from service.errors import (
     TooManyFailuresError,
     UnavailableError,
     UsageError,
-    is_disk_full,
 )
 from service.jobs.folder import JobsFolder
 from service.jobs.process import JobProcess
