@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -113,10 +114,11 @@ def _damaged(
         place.store.resume(JOB)
         place.wait_for(*ENDED)
         note, wanted = "", True
+        job = place.store.get(JOB)
         if path.name == "ledger.db":
-            job = place.store.get(JOB)
-            note = f"{job.message.replace(str(path), path.name)}; then put back and resumed"
             wanted = (job.state, job.reason) == (JobState.FAILED, Reason.CORRUPT_CHECKPOINT)
+        if path.name == "ledger.db" and wanted:
+            note = f"{job.message.replace(str(path), path.name)}; then put back and resumed"
             for each in ("ledger.db-wal", "ledger.db-shm"):
                 (place.run / each).unlink(missing_ok=True)
             path.write_bytes(kept)
@@ -178,9 +180,10 @@ def _truncated(rng: random.Random) -> Callable[[Path], bytes]:
 
 
 def _other_digit(path: Path) -> bytes:
-    data = path.read_bytes()
-    at = data.index(b'"accuracy":0.') + len(b'"accuracy":0.')
-    return data[:at] + (b"1" if data[at : at + 1] != b"1" else b"2") + data[at + 1 :]
+    """The first digit of each accuracy, in proposals and in the cache of results."""
+    return re.sub(
+        rb'(?<="accuracy":0\.)\d', lambda m: b"2" if m[0] == b"1" else b"1", path.read_bytes()
+    )
 
 
 ROWS: dict[str, Callable[[Setting, random.Random, int], Iterator[Outcome]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -9,9 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,6 @@ class Setting:
     work: Path
     whole: Path
     length_s: float
-    number: Iterator[int] = field(default_factory=lambda: iter(range(10**6)))
 
     def moment(self, place: Place, rng: random.Random) -> float:
         """Wait for a random moment of a job that has just been taken; seconds waited.
@@ -107,8 +107,9 @@ class Setting:
         return round(time.monotonic() - started, 1)
 
     def place(self, name: str, **options: object) -> Place:
-        """A new place; see `Place`."""
-        results = self.work / f"{name}-{next(self.number)}"
+        """A new place; see `Place`. Those of earlier calls of the benchmark stay."""
+        numbers = (self.work / f"{name}-{number}" for number in itertools.count())
+        results = next(path for path in numbers if not path.exists())
         return Place(results, self.whole / "device.json", **options)  # type: ignore[arg-type]
 
 

@@ -176,6 +176,29 @@ def test_drift_pauses_until_it_is_accepted(finished: Path, tmp_path: Path) -> No
     assert "most promising children were measured" in (run / "report.html").read_text()
 
 
+def test_a_deadline_stops_and_a_later_one_goes_on(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "late"
+    command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)
+    device = ("--device-file", finished / "device.json")
+    late = netlathe(*command, *device, "--set", "search.deadline_hours=1e-6")
+    assert late.returncode == 7, late.stderr
+    assert "--deadline-hours" in late.stderr
+    assert netlathe("resume", run).returncode == 7
+    assert netlathe("resume", run, "--deadline-hours", "0").returncode == 2
+    done = netlathe("resume", run, "--deadline-hours", "24")
+    assert done.returncode == 0, done.stderr
+    assert_same_result(finished, run)
+
+
+def test_a_search_whose_children_fail_stops(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "failing"
+    command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)
+    device = ("--device-file", finished / "device.json")
+    failed = netlathe(*command, *device, "--set", "evaluator.child_timeout_s=0.001")
+    assert failed.returncode == 6, failed.stderr
+    assert "10 of 10 children failed (10 TIMEOUT)" in failed.stderr
+
+
 def test_stopped_with_ctrl_c_then_resumed(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
     command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)
