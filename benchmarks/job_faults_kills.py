@@ -126,7 +126,7 @@ def ray_kills(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outc
             place.serve()
         place.wait_for(*ENDED)
     with_ray = Setting(setting.work, whole / JOB, setting.length_s)
-    for number in range(max(2, kills // 10)):
+    for number in range(max(2, kills // 5)):
         victim = ("ChildWorker", "raylet")[number % 2]
         with setting.place("ray", settings=RAY) as place:
             place.serve()

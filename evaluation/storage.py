@@ -45,7 +45,14 @@ _REMEDIES = {
 }
 
 
-_DAMAGE = ("not a database", "malformed", "could not decode", "no such", "unsupported file format")
+_DAMAGE = (
+    "not a database",
+    "malformed",
+    "could not decode",
+    "no such table",
+    "no such column",
+    "unsupported file format",
+)
 _DAMAGE_REMEDY = (
     "the file is damaged or something else; put a copy of it back, or start a new run (`netlathe search` with this run's "
     "config and --device-file)"
@@ -135,10 +142,8 @@ class Storage:
         try:
             with engine.begin() as connection:
                 yield connection
-        except (
-            LedgerDamaged,
-            UnicodeDecodeError,
-        ) as error:  # a text of SQLite's own may be no UTF-8
+        except (LedgerDamaged, UnicodeDecodeError) as error:
+            # SQLite's own texts are no UTF-8 where they are damaged
             raise LedgerDamaged(f"ledger {self._where}: {error}; {_DAMAGE_REMEDY}") from error
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
             text = str(getattr(error, "orig", error))

@@ -40,6 +40,8 @@ LEASE_S = 15.0
 POLL_S = 0.5
 STEADY_S = 60.0
 """A process that lived so long did not die of its start."""
+WORKERS_STEADY_S = 600.0
+"""Likewise of one that lost its workers, which may take minutes to notice."""
 DEATHS = 3
 """Processes of a job that die in a row before they are steady, after which the job has failed."""
 RETRY_S = 5.0
@@ -220,7 +222,7 @@ class Supervisor:
             state, reason = BECOMES[code]
             self._report(work, state, reason, words)
         elif code == UNAVAILABLE:
-            self._died(work, words)
+            self._died(work, words, WORKERS_STEADY_S)
         elif code < 0:
             self._died(work, f"its process died of signal {-code}")
         else:
@@ -230,9 +232,9 @@ class Supervisor:
         """Whether the run is there now, and was not when the process was told to begin it."""
         return not work.process.resumes and self._folder.run(work.job.id).run_file.is_file()
 
-    def _died(self, work: _Work, message: str) -> None:
+    def _died(self, work: _Work, message: str, steady_s: float = STEADY_S) -> None:
         """A process that was lost, or lost its workers, is no failure, unless that happens again and again."""
-        steady = time.monotonic() - work.process.started > STEADY_S
+        steady = time.monotonic() - work.process.started > steady_s
         deaths = 1 if steady else self._deaths.get(work.job.id, 0) + 1
         if deaths >= DEATHS and not self._stopping:
             message = f"{message}, {deaths} times in a row soon after its start"
