@@ -1,6 +1,6 @@
 """Search spaces: decisions, masks, architectures and the resolved networks they mean."""
 
-from archspace.atomic_file import new_folder, write_atomic
+from archspace.atomic_file import is_disk_full, new_folder, write_atomic
 from archspace.document import ArchitectureDocument, Normalization, SpaceReference
 from archspace.factory import space_from_dict
 from archspace.nasbench201 import NasBench201Space
@@ -63,6 +63,7 @@ __all__ = [
     "StageConfig",
     "StagedSpace",
     "StagedSpaceConfig",
+    "is_disk_full",
     "live_edge_columns",
     "network_from_dict",
     "network_to_dict",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE_TEXTS = ("no space left", "disk is full", "disk quota exceeded")
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -49,3 +53,17 @@ def new_folder(directory: Path) -> Iterator[Path]:
         temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a disk or quota that is full is behind an error: in it, or in what caused it.
+
+    SQLite and the writers of Parquet and safetensors say it in words alone.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return True
+        if any(text in str(error).lower() for text in _NO_SPACE_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

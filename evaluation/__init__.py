@@ -43,9 +43,10 @@ from evaluation.results import (
     Fidelity,
     NetworkCosts,
 )
+from evaluation.row_checks import LedgerDamaged, LedgerError
 from evaluation.shared_results import SharedResults, SharedResultsError
 from evaluation.sharing_evaluator import SharingEvaluator
-from evaluation.storage import LedgerError, check_storage
+from evaluation.storage import check_storage
 from evaluation.table_evaluator import TableEvaluator
 from evaluation.tables import SessionRecord
 from evaluation.training_evaluator import TrainingEvaluator
@@ -68,6 +69,7 @@ __all__ = [
     "Fidelity",
     "InverseConfig",
     "Ledger",
+    "LedgerDamaged",
     "LedgerError",
     "LedgerSession",
     "Lesson",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from archspace import Network
+from archspace import Network, is_disk_full
 from evaluation.evaluator import TrainedChild
 from evaluation.recipe import PLAIN, Recipe, Trained, train_by
 from evaluation.results import ChildResult, ChildTask, FailureReason
@@ -67,13 +67,15 @@ def run_child(
 ) -> ChildResult:
     """Train the child by `recipe` and measure its validation accuracy.
 
-    Never raises for what the child does.
+    Never raises for what the child does; a full disk is not the child's fault, and is raised.
     """
     started = time.monotonic()
     try:
         with one_thread():
             trained = _train(task, dataset, config, limits, recipe)
     except Exception as error:  # whatever a child does must not end the search
+        if is_disk_full(error):
+            raise
         return _failed(task, error, started, worker)
     finally:
         gc.collect()  # a module and its optimiser hold each other
@@ -97,6 +99,8 @@ def run_final(
             trained = _train(task, dataset, config, limits, recipe)
             logits = trained.logits(dataset.test, dataset)
     except Exception as error:
+        if is_disk_full(error):
+            raise
         return _failed(task, error, started, worker)
     finally:
         gc.collect()

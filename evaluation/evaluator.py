@@ -27,7 +27,8 @@ class EvaluationError(Exception):
     ├── SpaceExhausted       1,000 free proposals in a row: nothing new is being asked for
     ├── ReplayDivergence     a resumed search proposes something else than its log says
     ├── EvaluatorUnavailable the Ray cluster, table or data set cannot be reached or read
-    ├── LedgerError          the ledger cannot be opened, read or written (`storage.py`)
+    ├── LedgerError          the ledger cannot be opened, read or written (`row_checks.py`)
+    │   └── LedgerDamaged    what it holds is not what was written
     ├── SharedResultsError   the results that jobs share cannot be reached (`shared_results.py`)
     └── NotSupported         this evaluator cannot do that (a table cannot train)
     """

@@ -12,8 +12,9 @@ from evaluation.ledger_session import LedgerSession
 from evaluation.limits import LimitsConfig
 from evaluation.objectives import Objective
 from evaluation.results import Evaluation, Fidelity
+from evaluation.row_checks import LedgerError
 from evaluation.scoring import Scoring
-from evaluation.storage import LedgerError, Storage
+from evaluation.storage import Storage
 from evaluation.tables import SessionRecord
 
 

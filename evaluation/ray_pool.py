@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from archspace import is_disk_full
 from evaluation.child_pool import ChildPool
 from evaluation.child_runner import ChildLimits
 from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
@@ -205,6 +206,8 @@ class RayPool(ChildPool):
             self._replace(worker)
             return None
         except Exception as error:  # raised by the child's own code
+            if is_disk_full(error):
+                raise EvaluatorUnavailable(f"{worker.name} cannot write: {error}") from error
             worker.end()
             return None if number is None else self._failed(number, FailureReason.CRASH, str(error))
         worker.end()

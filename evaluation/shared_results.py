@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from evaluation.codec import result_from_json, result_to_json
 from evaluation.evaluator import EvaluationError
 from evaluation.results import ChildResult
-from evaluation.storage import BUSY_TIMEOUT_S, make_engine, make_url
+from evaluation.storage import BUSY_TIMEOUT_S, make_engine, make_url, take_turn
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ MAX_RESULT_CHARS = 16_384
 """A result whose JSON is longer is not kept; real ones have a few hundred."""
 _CHUNK = 500
 """Keys in one query: databases limit the number of parameters."""
-_PREPARING = 0x6E6C7372
-"""Of PostgreSQL's lock under which tables are made: two that make the same one at once fail there."""
 _POSTGRES_LIMITS = {  # a network that is gone must not hold a search up
     "connect_timeout": "5",  # seconds
     "tcp_user_timeout": f"{BUSY_TIMEOUT_S * 1000:.0f}",  # ms
@@ -196,8 +194,7 @@ class SharedResults:
 
     def _prepare(self) -> None:
         with self._engine.execution_options(writes=True).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PREPARING)))
+            take_turn(connection)
             metadata.create_all(connection)
         self._is_prepared = True
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from evaluation.codec import dump, fidelity_to_json, result_from_json, result_to_json
-from evaluation.evaluator import EvaluationError
+from evaluation.codec import dump, result_from_json, result_to_json
 from evaluation.results import ChildResult, Evaluation
+from evaluation.row_checks import LedgerDamaged, LedgerError, bring_up, check_row, with_checksum
 from evaluation.tables import (
     NO_OUTCOME,
     SCHEMA_VERSION,
@@ -27,6 +27,7 @@ from evaluation.tables import (
     meta_table,
     metadata,
     outcome_values,
+    proposal_values,
     proposals_table,
     records_table,
     results_table,
@@ -36,20 +37,30 @@ from evaluation.tables import (
 )
 
 BUSY_TIMEOUT_S = 10.0
+_MAKING_TABLES = 0x6E6C7372
+"""Of PostgreSQL's lock under which tables are made."""
 _REMEDIES = {
     "disk is full": "free some space, then resume; nothing half-written is kept",
     "disk i/o error": "check the disk, then resume; nothing half-written is kept",
     "locked": "another process uses it; stop that one first",
     "readonly": "make the file and its folder writable",
     "unable to open": "check that the folder exists and is writable",
-    "not a database": "the file is damaged or something else",
-    "malformed": "the file is damaged",
     "unique": "another process writes the same session; stop one of them",
 }
 
 
-class LedgerError(EvaluationError):
-    """The ledger cannot be opened, read or written; the message says what to do."""
+_DAMAGE = (
+    "not a database",
+    "malformed",
+    "could not decode",
+    "no such table",
+    "no such column",
+    "unsupported file format",
+)
+_DAMAGE_REMEDY = (
+    "the file is damaged or something else; put a copy of it back, or start a new run (`netlathe search` with this run's "
+    "config and --device-file)"
+)
 
 
 def check_storage(url: str, *, multi_node: bool) -> None:
@@ -109,14 +120,17 @@ class Storage:
 
     def _prepare(self) -> None:
         with self._writing() as connection:
-            metadata.create_all(connection)
+            if connection.dialect.name == "sqlite":
+                _check_structure(connection)
+            take_turn(connection)
+            _make_tables(connection)
             query = sa.select(meta_table.c.value).where(meta_table.c.name == "schema_version")
             version = connection.scalar(query)
             if version is None:
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
                 connection.execute(sa.insert(meta_table).values(row))
-            elif version == "1":
-                _add_fidelities(connection)
+            elif version in ("1", "2"):
+                bring_up(connection, version)
             elif version != str(SCHEMA_VERSION):
                 raise LedgerError(
                     f"ledger {self._where}: schema version {version}, but this Netlathe knows "
@@ -138,8 +152,13 @@ class Storage:
         try:
             with engine.begin() as connection:
                 yield connection
+        except (LedgerDamaged, UnicodeDecodeError) as error:
+            # SQLite's own texts are no UTF-8 where they are damaged
+            raise LedgerDamaged(f"ledger {self._where}: {error}; {_DAMAGE_REMEDY}") from error
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
             text = str(getattr(error, "orig", error))
+            if any(sign in text.lower() for sign in _DAMAGE):
+                raise LedgerDamaged(f"ledger {self._where}: {text}; {_DAMAGE_REMEDY}") from error
             remedy = next((r for cause, r in _REMEDIES.items() if cause in text.lower()), "")
             raise LedgerError(
                 f"ledger {self._where}: {text}{'; ' + remedy if remedy else ''}"
@@ -173,52 +192,47 @@ class Storage:
                     "space_digest": space_digest,
                     "settings": dump(dict(settings)),
                 }
-                connection.execute(sa.insert(sessions_table).values(values))
+                connection.execute(sa.insert(sessions_table).values(with_checksum(values)))
                 row = connection.execute(sa.select(sessions_table).where(same)).one()
+            check_row(row)
         return session_record(row)
 
     def set_budget(self, session: SessionRecord, budget: float) -> None:
         """What the session may pay from now on; for those who look on, since a session is told its own."""
+        same = sessions_table.c.id == session.id
         with self._writing() as connection:
-            connection.execute(
-                sa.update(sessions_table)
-                .where(sessions_table.c.id == session.id)
-                .values(budget=budget)
-            )
+            (row,) = _checked(connection, sa.select(sessions_table).where(same))
+            checksum = with_checksum({**row._mapping, "budget": budget})["checksum"]
+            update = sa.update(sessions_table).where(same)
+            connection.execute(update.values(budget=budget, checksum=checksum))
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions, in order of their making."""
         query = sa.select(sessions_table).where(in_scope(self._prefix))
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(sessions_table.c.id)).all()
+            rows = _checked(connection, query.order_by(sessions_table.c.id))
         return [session_record(row) for row in rows]
 
     def proposals(self, session: SessionRecord) -> list[LoggedProposal]:
-        """A session's log, in order."""
+        """A session's log, in order. Raises LedgerDamaged where a row is missing or not as it was written."""
         query = (
             sa.select(proposals_table)
             .where(proposals_table.c.session_id == session.id)
             .order_by(proposals_table.c.sequence)
         )
         with self._reading() as connection:
-            rows = connection.execute(query).all()
+            rows = _checked(connection, query)
+            if [row.sequence for row in rows] != list(range(len(rows))):
+                raise LedgerDamaged(f"rows are missing from the log of {session.name}")
         return [logged_proposal(row, session.space_digest) for row in rows]
 
     def log(self, session: SessionRecord, proposals: Sequence[LoggedProposal]) -> None:
         """Append proposals; those with an evaluation (rejections, repeats) are done at once."""
         rows = [
-            {
-                "session_id": session.id,
-                "sequence": p.sequence,
-                "choices": dump(p.architecture.choices),
-                "digest": p.architecture.digest,
-                "label": p.architecture.label,
-                "is_new": p.is_new,
-                "status": "open",
-                "rejected": "",
-                "fidelity": fidelity_to_json(p.fidelity) if p.fidelity else None,
-                **(outcome_values(p.evaluation) if p.evaluation else NO_OUTCOME),
-            }
+            with_checksum(
+                proposal_values(session, p)
+                | (outcome_values(p.evaluation) if p.evaluation else NO_OUTCOME)
+            )
             for p in proposals
         ]
         if rows:
@@ -235,12 +249,13 @@ class Storage:
         """Write results of logged proposals with what they cost and, if given, the shared cache's entry."""
         with self._writing() as connection:
             for evaluation in evaluations:
+                values = proposal_values(session, evaluation) | outcome_values(evaluation)
                 done = connection.execute(
                     sa.update(proposals_table)
                     .where(proposals_table.c.session_id == session.id)
                     .where(proposals_table.c.sequence == evaluation.sequence)
                     .where(proposals_table.c.status == "open")
-                    .values(**outcome_values(evaluation))
+                    .values(with_checksum(values))
                 )
                 if done.rowcount != 1:
                     raise LedgerError(
@@ -249,7 +264,7 @@ class Storage:
                     )
             if cache is not None and self._cached(connection, cache[0]) is None:
                 row = {"key": self._prefix + cache[0], "result": result_to_json(cache[1])}
-                connection.execute(sa.insert(results_table).values(row))
+                connection.execute(sa.insert(results_table).values(with_checksum(row)))
 
     def cached(self, key: str) -> ChildResult | None:
         """What the shared cache holds for `key`."""
@@ -258,9 +273,9 @@ class Storage:
         return None if text is None else result_from_json(text)
 
     def _cached(self, connection: sa.Connection, key: str) -> str | None:
-        return connection.scalar(
-            sa.select(results_table.c.result).where(results_table.c.key == self._prefix + key)
-        )
+        same = results_table.c.key == self._prefix + key
+        rows = _checked(connection, sa.select(results_table).where(same))
+        return rows[0].result if rows else None
 
     def forget(self, scope: str) -> None:
         """Delete all that the runs of `scope`, which is not "", have written."""
@@ -279,24 +294,49 @@ class Storage:
     def put_record(self, scope: str, name: str, value: Mapping[str, Any]) -> None:
         """Keep `value` under (scope, name), in place of what was there. ValueError on NaN or infinity."""
         same = (records_table.c.scope == scope) & (records_table.c.name == name)
-        text = dump(dict(value))
+        row = with_checksum({"scope": scope, "name": name, "value": dump(dict(value))})
         with self._writing() as connection:
             connection.execute(sa.delete(records_table).where(same))
-            connection.execute(sa.insert(records_table).values(scope=scope, name=name, value=text))
+            connection.execute(sa.insert(records_table).values(row))
 
     def get_record(self, scope: str, name: str) -> dict[str, Any] | None:
         """What `put_record` kept."""
         same = (records_table.c.scope == scope) & (records_table.c.name == name)
         with self._reading() as connection:
-            text = connection.scalar(sa.select(records_table.c.value).where(same))
-        return None if text is None else json.loads(text)
+            rows = _checked(connection, sa.select(records_table).where(same))
+        return json.loads(rows[0].value) if rows else None
 
 
-def _add_fidelities(connection: sa.Connection) -> None:
-    """From version 1, in which all of a session's children had its own fidelity."""
-    connection.exec_driver_sql("ALTER TABLE proposals ADD COLUMN fidelity TEXT")
-    newer = sa.update(meta_table).where(meta_table.c.name == "schema_version").values(value="2")
-    connection.execute(newer)
+def _make_tables(connection: sa.Connection) -> None:
+    """All of them in a new database; one of them alone is never made, for it would hide that it was lost."""
+    missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
+    if missing and missing != set(metadata.tables):
+        raise LedgerDamaged(f"it lacks {', '.join(sorted(missing))}")
+    metadata.create_all(connection)
+
+
+def _check_structure(connection: sa.Connection) -> None:
+    """By SQLite's own means: pages, and that indexes and tables agree; about 1 ms a megabyte."""
+    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if found != "ok":
+        raise LedgerDamaged(f"SQLite finds: {found}")
+
+
+def _checked(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    """The rows, all of whose columns the query must name. Raises LedgerDamaged where one is not as it was written."""
+    try:
+        rows = connection.execute(query).all()
+    except (ValueError, TypeError) as error:  # a flag or number that is none any more
+        raise LedgerDamaged(f"a row cannot be read: {error}") from error
+    for row in rows:
+        check_row(row)
+    return rows
+
+
+def take_turn(connection: sa.Connection) -> None:
+    """Before tables are made: where two processes made the same ones at once, PostgreSQL would fail. Until the transaction's end."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
 
 
 def make_engine(url: sa.URL) -> sa.Engine:
@@ -317,7 +357,12 @@ def make_engine(url: sa.URL) -> sa.Engine:
 def _engine_options(url: sa.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
+    # a host that is gone without a word is noticed within half a minute, not after the kernel's hours
+    waits = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {**waits, "keepalives_count": 3, "tcp_user_timeout": 25_000},
+    }
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:

@@ -13,14 +13,16 @@ from archspace import Architecture
 from evaluation.codec import (
     costs_from_json,
     costs_to_json,
+    dump,
     fidelity_from_json,
+    fidelity_to_json,
     result_from_json,
     result_to_json,
 )
 from evaluation.results import Evaluation, Fidelity
 
-SCHEMA_VERSION = 2
-"""2 added the column `proposals.fidelity`; `storage` brings ledgers of version 1 up to it."""
+SCHEMA_VERSION = 3
+"""2 added the column `proposals.fidelity`, 3 checksums; `row_checks.bring_up` brings older ledgers up."""
 
 metadata = sa.MetaData()
 
@@ -41,6 +43,7 @@ sessions_table = sa.Table(
     sa.Column("budget", sa.Float(53), nullable=False),
     sa.Column("space_digest", sa.String(64), nullable=False),
     sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(16)),
     sa.UniqueConstraint("run", "strategy", "seed"),
 )
 
@@ -60,6 +63,7 @@ proposals_table = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("costs", sa.Text),
     sa.Column("fidelity", sa.Text),  # JSON of a reduced one; NULL: the session's own
+    sa.Column("checksum", sa.String(16)),
 )
 
 results_table = sa.Table(
@@ -67,6 +71,7 @@ results_table = sa.Table(
     metadata,
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("result", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(16)),
 )
 
 records_table = sa.Table(
@@ -75,7 +80,11 @@ records_table = sa.Table(
     sa.Column("scope", sa.String(255), primary_key=True),
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(16)),
 )
+
+checked_tables = (sessions_table, proposals_table, results_table, records_table)
+"""Those whose rows carry a checksum over their other columns; see `row_checks`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +130,29 @@ def in_scope(prefix: str) -> sa.ColumnElement[bool]:
     return sessions_table.c.run.startswith(prefix, autoescape=True)
 
 
-NO_OUTCOME = {"charged": None, "reward": None, "result": None, "costs": None}
+NO_OUTCOME = {
+    "status": "open",
+    "rejected": "",
+    "charged": None,
+    "reward": None,
+    "result": None,
+    "costs": None,
+}
+
+
+def proposal_values(
+    session: SessionRecord, proposal: LoggedProposal | Evaluation
+) -> dict[str, Any]:
+    """The columns that say what was proposed; `outcome_values` or `NO_OUTCOME` are the others."""
+    return {
+        "session_id": session.id,
+        "sequence": proposal.sequence,
+        "choices": dump(proposal.architecture.choices),
+        "digest": proposal.architecture.digest,
+        "label": proposal.architecture.label,
+        "is_new": proposal.is_new,
+        "fidelity": fidelity_to_json(proposal.fidelity) if proposal.fidelity else None,
+    }
 
 
 def outcome_values(evaluation: Evaluation) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from search.space_table import (
     tabulate_choices,
     tabulate_space,
 )
+from search.stopping import DeadlinePassed, TooManyFailures
 from search.strategies import StrategyConfig, make_strategy
 from search.strategy import Strategy
 from search.summary import PickSummary, RunSummary, read_summary
@@ -33,6 +34,7 @@ __all__ = [
     "STRATEGY_COLUMNS",
     "Comparison",
     "DamagedRun",
+    "DeadlinePassed",
     "Goal",
     "HalvingConfig",
     "NotARun",
@@ -55,6 +57,7 @@ __all__ = [
     "SpaceTable",
     "Strategy",
     "StrategyConfig",
+    "TooManyFailures",
     "bench_rows",
     "compare_runs",
     "dashboard_command",

@@ -58,6 +58,18 @@ class SearchConfig(BaseModel):
         description="run beside the strategy through the same ledger, each with its own equal budget",
     )
     recalibration: RecalibrationConfig = Field(default_factory=RecalibrationConfig)
+    max_failure_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of children that may fail by themselves, from 10 children on; above it the search stops. 1: all may",
+    )
+    deadline_hours: float | None = Field(
+        None,
+        gt=0,
+        description="hours after the run's start when a search that has not ended stops; it can be resumed with a later "
+        "deadline. null: none",
+    )
     halving: HalvingConfig | None = Field(
         None,
         description="train children cheaply first, and only promising ones further; the controls, too; "

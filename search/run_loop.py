@@ -23,6 +23,7 @@ from search.recalibration import recalibrated
 from search.results import summarise, write_report_files, write_tables
 from search.run_clock import RunClock
 from search.sessions import checkpoint_dir, open_session
+from search.stopping import StopRules
 from search.strategies import StrategyConfig, make_strategy
 from search.strategy import BatchStrategy
 from search.summary import RunSummary
@@ -36,16 +37,17 @@ def run_search(parts: RunParts) -> RunSummary:
     Raises:
         EvaluatorUnavailable: nothing can be evaluated; what was paid for is kept.
         SearchPaused: see `recalibration`; calling again goes on.
+        TooManyFailures, DeadlinePassed: see `stopping`; likewise.
         KeyboardInterrupt: as it comes; calling again with the same run directory goes on.
     """
-    clock = RunClock(parts.ledger)
+    clock, rules = RunClock(parts.ledger), StopRules(parts.search, parts.ledger)
     sessions: list[LedgerSession] = []
     learnt: list[Learnt] = []
     _start_workers(parts, clock)
     with closing(OptunaMirror(parts)) as mirror:
         for config in (parts.search.strategy, *parts.search.controls):
             with clock.phase("search"):
-                session, told = _search_with(parts, config, mirror, clock)
+                session, told = _search_with(parts, config, mirror, clock, rules)
             sessions.append(session)
             learnt.append(told)
             write_tables(parts, sessions)
@@ -78,18 +80,26 @@ def _start_workers(parts: RunParts, clock: RunClock) -> None:
 
 
 def _search_with(
-    parts: RunParts, config: StrategyConfig, mirror: OptunaMirror, clock: RunClock
+    parts: RunParts,
+    config: StrategyConfig,
+    mirror: OptunaMirror,
+    clock: RunClock,
+    rules: StopRules,
 ) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
     session, halving = open_session(parts, config.name), parts.search.halving
     logged = session.logged
     parts.on_phase(SessionStarted(session.name, session.budget, logged))
+    if session.unpaid > 0:
+        rules.check_time()
 
     def on_result(evaluation: Evaluation) -> None:
         parts.on_evaluation(evaluation)
         if evaluation.sequence >= logged:
             clock.count(evaluation)
         mirror.add(session.name, evaluation)
+        if evaluation.sequence >= logged:
+            rules.see(evaluation)
 
     session.on_result = on_result
     strategy = make_strategy(

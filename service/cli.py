@@ -12,12 +12,13 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from archspace import is_disk_full
 from service.bench_cli import app as bench_app
-from service.errors import NetlatheError, UsageError
+from service.errors import DiskFullError, NetlatheError, UsageError
 from service.jobs_cli import RESULTS, Results, Server, StoreUrl, TokenFile, is_job
 from service.jobs_cli import app as jobs_app
 from service.latency_cli import app as latency_app
@@ -137,6 +138,12 @@ def resume(
             help="Go on even where measured latencies are far from predicted ones.",
         ),
     ] = False,
+    deadline_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline-hours", min=0, help="A new search.deadline_hours, from the run's start on."
+        ),
+    ] = None,
     results: Results = RESULTS,
     store: StoreUrl = None,
     server: Server = None,
@@ -144,7 +151,14 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a stopped or killed run; it ends as if it had never been stopped. Of a job: have it go on, or try again."""
-    if is_job(run, results, store, server):
+    is_a_job = is_job(run, results, store, server)
+    if deadline_hours is not None:
+        from service.commands.search import set_deadline
+
+        if server is not None:
+            raise UsageError("--deadline-hours is for runs and jobs of a folder here")
+        set_deadline(results / run if is_a_job else Path(run), deadline_hours)
+    if is_a_job:
         from service.commands.jobs import run_resume_job
         from service.jobs.client import JobsAt
 
@@ -334,25 +348,38 @@ def doctor(as_json: AsJson = False) -> None:
     run_doctor(as_json=as_json)
 
 
-def main() -> None:
-    """Entry point: turns errors into one clear line and the right exit code."""
+def main(*, for_server: bool = False) -> None:
+    """Entry point: turns errors into one clear line and the right exit code; `for_server`: that which tells a server more."""
     _quiet_libraries()
     try:
-        app(standalone_mode=True)
-    except NetlatheError as error:
-        sys.stderr.write(f"netlathe: {error}\n")
-        sys.exit(error.exit_code)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("netlathe: interrupted\n")
-        sys.exit(130)
+        _exit("interrupted", 130)
     except BrokenPipeError:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (flushed once more at exit)
-        sys.exit(1)
-    except (ValueError, OSError) as error:
-        if os.environ.get("NETLATHE_TRACEBACK"):
+        _exit("", 1)
+    except Exception as error:
+        if is_disk_full(error):
+            error = DiskFullError(str(error))
+        if isinstance(error, NetlatheError):
+            _exit(str(error), error.server_code() if for_server else error.exit_code)
+        if os.environ.get("NETLATHE_TRACEBACK") or not isinstance(error, ValueError | OSError):
             raise
-        sys.stderr.write(f"netlathe: {error}\n")
-        sys.exit(1)
+        _exit(str(error), 1)
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    """End with `code`, even where nothing can be written any more: what is left in a buffer would change it to 120."""
+    try:
+        if message:
+            sys.stderr.write(f"netlathe: {message}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    sys.exit(code)
 
 
 def _quiet_libraries() -> None:

@@ -11,21 +11,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import Evaluation, EvaluationError, Evaluator, LimitsConfig
+from evaluation import (
+    Evaluation,
+    EvaluationError,
+    Evaluator,
+    EvaluatorUnavailable,
+    LedgerDamaged,
+    LimitsConfig,
+)
 from search import (
+    DeadlinePassed,
     ParetoArchive,
     Phase,
     RunParts,
     RunSummary,
     SearchPaused,
     SessionStarted,
+    TooManyFailures,
     export_pick,
     export_within,
     read_summary,
     run_search,
 )
 from service.config_file import validate
-from service.errors import NetlatheError, NotFoundError, StoppedError, UsageError
+from service.errors import (
+    DamagedError,
+    DeadlineError,
+    DriftError,
+    NetlatheError,
+    NotFoundError,
+    TooManyFailuresError,
+    UnavailableError,
+    UsageError,
+)
 from service.halving_checks import check_rungs
 from service.output import print_json, print_lines, talk
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
@@ -104,14 +122,22 @@ def carry_out(
             if config.compression is not None:
                 compress_best(folder, problem, config.compression, progress)
         except SearchPaused as paused:
-            raise StoppedError(
+            raise DriftError(
                 f"paused: {paused}. Nothing is lost: netlathe resume {folder.path} measures again and goes on; "
                 "with --accept-drift it goes on whatever it measures, and the cost model learns from that"
             ) from paused
+        except LedgerDamaged as error:
+            raise DamagedError(str(error)) from error
+        except EvaluatorUnavailable as error:
+            raise UnavailableError(f"{error}\n{_when_mended(folder)}") from error
         except EvaluationError as error:
-            raise NetlatheError(
-                f"{error}\nnothing that was paid for is lost; when that is mended: "
-                f"netlathe resume {folder.path}"
+            raise NetlatheError(f"{error}\n{_when_mended(folder)}") from error
+        except TooManyFailures as error:
+            raise TooManyFailuresError(f"{error}\n{_when_mended(folder)}") from error
+        except DeadlinePassed as error:
+            raise DeadlineError(
+                f"{error}. Nothing is lost: netlathe resume {folder.path} --deadline-hours HOURS, counted from the run's "
+                "start, goes on"
             ) from error
     show(folder, summary, as_json=as_json)
     _check_result(folder, summary)
@@ -123,6 +149,10 @@ def _has_ended(folder: RunFolder, config: RunConfig) -> bool:
         return False
     budgets = {session.budget for session in read_summary(folder.path).sessions}
     return budgets == {config.search.budget}
+
+
+def _when_mended(folder: RunFolder) -> str:
+    return f"nothing that was paid for is lost; when that is mended: netlathe resume {folder.path}"
 
 
 def export_from_run(

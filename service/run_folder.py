@@ -13,9 +13,16 @@ from typing import Any
 
 import yaml
 
-from archspace import write_atomic
+from archspace import new_folder, write_atomic
 from service.deployment import LEDGER, Deployment
-from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.errors import (
+    ConflictError,
+    DamagedError,
+    InUseError,
+    NetlatheError,
+    NotFoundError,
+    UsageError,
+)
 
 FORMAT = 1
 """Layout of run directories; grows when an older program could no longer resume a run."""
@@ -128,7 +135,7 @@ def installed_versions() -> dict[str, str]:
 def create_run(
     path: Path, config: Mapping[str, Any], seed: int, device_file: Path | None = None
 ) -> RunFolder:
-    """Make the folder: a copy of `device_file` if given, and last ``run.yaml``, which makes it a run.
+    """Make the folder, whole or not at all: ``run.yaml``, and a copy of `device_file` if given.
 
     Raises:
         ConflictError: something is already there.
@@ -139,13 +146,14 @@ def create_run(
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             hint = f"`netlathe resume {path}` goes on with it" if folder.run_file.exists() else ""
             raise ConflictError(f"{path} already exists; choose another --out. {hint}".rstrip())
-        path.mkdir(parents=True, exist_ok=True)
-        if Deployment.here().ledger_url is not None:
-            write_atomic(folder.ledger_note, f"{LEDGER} names the database of this run's ledger.\n")
-        if device_file is not None:
-            suffix = FITTED if device_file.suffix == FITTED else ".json"
-            write_atomic(path / f"device{suffix}", device_file.read_bytes())
-        write_run_file(folder, config, seed, frozen=None)
+        with new_folder(path) as made:
+            if Deployment.here().ledger_url is not None:
+                note = f"{LEDGER} names the database of this run's ledger.\n"
+                write_atomic(RunFolder(made).ledger_note, note)
+            if device_file is not None:
+                suffix = FITTED if device_file.suffix == FITTED else ".json"
+                write_atomic(made / f"device{suffix}", device_file.read_bytes())
+            write_run_file(RunFolder(made), config, seed, frozen=None)
     except OSError as error:
         raise NetlatheError(f"cannot write the run folder {path}: {error}") from error
     return folder
@@ -181,7 +189,8 @@ def open_run(path: Path) -> tuple[RunFolder, RunFile]:
 
     Raises:
         NotFoundError: not a run directory.
-        UsageError: damaged, or from another version's layout.
+        DamagedError: ``run.yaml`` cannot be read.
+        UsageError: from another version's layout.
     """
     folder = RunFolder(path)
     if not folder.run_file.is_file():
@@ -191,7 +200,7 @@ def open_run(path: Path) -> tuple[RunFolder, RunFile]:
         found = data["format"]
         run = RunFile(data["config"], int(data["seed"]), data["frozen"], dict(data["versions"]))
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{folder.run_file} is damaged: {error!r}") from error
+        raise DamagedError(f"{folder.run_file} is damaged: {error!r}") from error
     if found != FORMAT:
         raise UsageError(
             f"{path} has layout {found}, this netlathe reads layout {FORMAT}: "
@@ -212,12 +221,12 @@ def version_differences(run: RunFile) -> list[str]:
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Hold the run for this process. Raises ConflictError where another process has it."""
+    """Hold the run for this process. Raises InUseError where another process has it."""
     with (folder.path / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConflictError(f"{folder.path} is in use by another netlathe process") from None
+            raise InUseError(f"{folder.path} is in use by another netlathe process") from None
         yield
 
 

@@ -10,6 +10,7 @@ from types import FrameType
 
 from service.config_file import read_run
 from service.errors import ConflictError, NotFoundError, StoppedError, UsageError
+from service.jobs.orphans import end_leftovers
 from service.output import talk
 from service.run_folder import (
     RunFolder,
@@ -18,6 +19,7 @@ from service.run_folder import (
     locked,
     open_run,
     version_differences,
+    write_run_file,
 )
 
 RESULTS = Path("results")
@@ -56,6 +58,15 @@ def run_search_verb(
         raise
 
 
+def set_deadline(run: Path, hours: float) -> None:
+    """Give a run another `search.deadline_hours`. Raises NotFoundError, InUseError, UsageError."""
+    folder, _ = open_run(run)
+    with locked(folder):
+        _, file = open_run(run)
+        search = {**(file.config.get("search") or {}), "deadline_hours": hours}
+        write_run_file(folder, {**file.config, "search": search}, file.seed, file.frozen)
+
+
 def run_resume_verb(
     run: Path, *, accept_drift: bool, add_trials: int, budget: int, as_json: bool
 ) -> None:
@@ -87,6 +98,7 @@ def _carry_out(
     budget: int = 0,
 ) -> None:
     with locked(folder), _stop_signals():
+        end_leftovers()
         talk.print(f"run folder: {folder.path}")
         from service.run import carry_out
 

@@ -17,7 +17,7 @@ def main() -> None:
     threading.Thread(target=_stop_with_server, args=(sys.stdin.fileno(),), daemon=True).start()
     from service import cli
 
-    cli.main()
+    cli.main(for_server=True)
 
 
 def _stop_with_server(pipe: int) -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -16,11 +11,12 @@ import yaml
 from archspace import write_atomic
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
+from service.jobs.marked_process import MarkedProcess
 from service.jobs.spec import JobSpec
 
 
 class JobProcess(JobHandle):
-    """In a process group of its own, its output at the end of the job's log.
+    """Its output is at the end of the job's log.
 
     Args:
         environment: for it, beside this process's own.
@@ -37,30 +33,26 @@ class JobProcess(JobHandle):
         self.log = folder.log(job_id)
         self._log_start = begin_log(self.log)
         self.started = time.monotonic()
-        self._process = start_process(command, self.log, environment or {})
-
-    @property
-    def pid(self) -> int:
-        """Also of its process group."""
-        return self._process.pid
+        run = folder.run(job_id).path
+        self._process = MarkedProcess(command, run, self.log, environment or {})
 
     @property
     def where(self) -> str:
-        return f"process {self.pid}"
+        return f"process {self._process.pid}"
 
     def exit_code(self) -> int | None:
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.terminate()
+        self._process.stop()
 
     def kill(self) -> None:
-        kill_group(self._process.pid)
+        self._process.kill()
         self._process.wait()
+        self.close()
 
     def close(self) -> None:
-        end_of(self._process)
+        self._process.close()
 
 
 def job_command(job_id: str, spec: JobSpec, folder: JobsFolder) -> tuple[bool, list[str]]:
@@ -83,31 +75,3 @@ def begin_log(log: Path) -> int:
     """Where in the job's log the next process's words will begin, in bytes."""
     log.parent.mkdir(parents=True, exist_ok=True)
     return log.stat().st_size if log.exists() else 0
-
-
-def start_process(
-    command: Sequence[str], log: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """The command line in a group of its own, with a pipe whose end tells it that nobody waits for it any more."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "service.jobs.child", *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
-
-
-def end_of(process: subprocess.Popen[bytes]) -> None:
-    """After its end: what is left of its group, and the pipe."""
-    kill_group(process.pid)
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def kill_group(pid: int) -> None:
-    """All that is left of a process group; none is fine."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)

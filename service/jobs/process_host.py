@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from service.jobs.process import end_of, kill_group, start_process
+from service.jobs.marked_process import MarkedProcess
 
 
 class FolderNotShared(Exception):
@@ -24,12 +21,13 @@ class ProcessHost:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: MarkedProcess | None = None
         self._is_to_stop = False
 
     def start(
         self,
         command: Sequence[str],
+        run: str,
         log: str,
         environment: Mapping[str, str],
         proof: tuple[str, str],
@@ -55,7 +53,7 @@ class ProcessHost:
             )
         if "OMP_NUM_THREADS" not in environment:
             os.environ.pop("OMP_NUM_THREADS", None)
-        self._process = start_process(command, Path(log), environment)
+        self._process = MarkedProcess(command, Path(run), Path(log), environment)
         with Path(log).open("a", encoding="utf-8") as words:
             words.write(f"process {self._process.pid} on {machine}\n")
         if self._is_to_stop:
@@ -66,17 +64,16 @@ class ProcessHost:
         """Its exit code, when it has ended; nothing of its group stays then."""
         assert self._process is not None
         code = self._process.wait()
-        end_of(self._process)
+        self._process.close()
         return code
 
     def stop(self) -> None:
         """Ask it to stop, when it has started."""
         self._is_to_stop = True
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            self._process.stop()
 
     def kill(self) -> None:
         """End it at once, with its group."""
         if self._process is not None:
-            kill_group(self._process.pid)
+            self._process.kill()

@@ -199,9 +199,10 @@ def reading_ledger(folder: RunFolder) -> Iterator[sa.Connection | None]:
             return
         with engine.connect() as connection:
             yield connection
-    except sa.exc.DBAPIError as error:
+    except (sa.exc.DBAPIError, ValueError) as error:  # ValueError: no UTF-8, or no JSON
         where = "its database" if folder.ledger_is_elsewhere else folder.ledger_file
-        raise NetlatheError(f"the ledger of {folder.path}, {where}: {error.orig}") from error
+        cause = getattr(error, "orig", error)
+        raise NetlatheError(f"the ledger of {folder.path}, {where}: {cause}") from error
     finally:
         engine.dispose()
 

@@ -12,7 +12,7 @@ from typing import Any
 from archspace import write_atomic
 from evaluation.ray_cluster import WorkerLost
 from evaluation.ray_hosts import RayHosts
-from service.errors import UsageError
+from service.errors import UnavailableError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
 from service.jobs.process import begin_log, job_command
@@ -50,7 +50,11 @@ class RayJobProcess(JobHandle):
         self._fault = ""
         self._host = hosts.host(ProcessHost)
         self._begun: Any = self._host.start.remote(
-            command, str(self.log.absolute()), _own(environment), _proof(folder)
+            command,
+            str(folder.run(job_id).path.absolute()),
+            str(self.log.absolute()),
+            _own(environment),
+            _proof(folder),
         )
         self._ended: Any = None
 
@@ -62,8 +66,10 @@ class RayJobProcess(JobHandle):
         if self._code is None:
             try:
                 self._code = self._look()
+                # a search that lost the cluster, as this process may soon: no fault of the job's
+                self.lost = self._code == UnavailableError.server_code()
             except FolderNotShared as error:
-                self._code, self._fault = UsageError.exit_code, str(error)
+                self._code, self._fault = UsageError.server_code(), str(error)
             except WorkerLost as error:
                 self._code, self.lost, self._fault = -signal.SIGKILL, True, str(error)
         return self._code

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from evaluation.storage import make_engine, make_url
+from evaluation.storage import make_engine, make_url, take_turn
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.jobs.records import (
     Job,
@@ -34,6 +34,10 @@ from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
 from service.run_folder import NAME
 
 Clock = Callable[[], float]
+
+RESERVE_BYTES = 256 * 1024
+"""Room in a database file for some hundred changes."""
+_LOG_PAGES = 32
 
 
 class LeaseLost(NetlatheError):
@@ -63,12 +67,36 @@ class JobStore:
             self._engine = make_engine(parsed)
         except ImportError as error:
             raise NetlatheError(f"{error}; install netlathe[postgres]") from error
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
+        if self._is_sqlite:
+            sa.event.listen(self._engine, "connect", _keep_log_short)
         with self._transaction() as connection:
+            take_turn(connection)
             metadata.create_all(connection)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
         self._engine.dispose()
+
+    def reserve(self) -> None:
+        """Have room for what a server must still say when the disk is full: only a database that is a file needs that.
+
+        The room is free pages in the file, and a write-ahead log that is long enough and used again and again.
+
+        Raises:
+            NetlatheError: there is no room, or the database cannot be reached.
+        """
+        if not self._is_sqlite:
+            return
+        with self._transaction() as connection:
+            connection.exec_driver_sql("CREATE TABLE reserve (bytes BLOB)")
+            connection.exec_driver_sql(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")
+            connection.exec_driver_sql("DROP TABLE reserve")
+        raw = self._engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        finally:
+            raw.close()
 
     def submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         """(the job, whether it is new): the same id and spec again is the job that there is.
@@ -392,6 +420,11 @@ class JobStore:
             raise NetlatheError(
                 f"job store {self._where}: {getattr(error, 'orig', error)}"
             ) from error
+
+
+def _keep_log_short(connection: Any, _: Any) -> None:
+    """Begin the write-ahead log anew when it has this many pages: what is overwritten needs no new room."""
+    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}").close()
 
 
 def _as_seen(job: Job) -> tuple[sa.ColumnElement[bool], ...]:

@@ -7,10 +7,25 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from service.errors import ConflictError, NetlatheError, NotFoundError, StoppedError, UsageError
+from archspace import is_disk_full
+from service.errors import (
+    ConflictError,
+    DamagedError,
+    DeadlineError,
+    DiskFullError,
+    DriftError,
+    InUseError,
+    NetlatheError,
+    NotFoundError,
+    StoppedError,
+    TooManyFailuresError,
+    UnavailableError,
+    UsageError,
+)
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
 from service.jobs.process import JobProcess
@@ -26,6 +41,8 @@ LEASE_S = 15.0
 POLL_S = 0.5
 STEADY_S = 60.0
 """A process that lived so long did not die of its start."""
+WORKERS_STEADY_S = 600.0
+"""Likewise of one that lost its workers, which may take minutes to notice."""
 DEATHS = 3
 """Processes of a job that die in a row before they are steady, after which the job has failed."""
 RETRY_S = 5.0
@@ -35,9 +52,19 @@ IN_USE_RETRY_S = 15.0
 GRACE_S = 120.0
 """How long a process may take to stop before it is killed."""
 
-STOPPED, IN_USE = StoppedError.exit_code, ConflictError.exit_code
-_USAGE = (UsageError.exit_code, NotFoundError.exit_code)
-_DISK_FULL = ("no space left", "disk is full", "disk quota exceeded")
+STOPPED, UNAVAILABLE = StoppedError.server_code(), UnavailableError.server_code()
+IN_USE, THERE = InUseError.server_code(), ConflictError.server_code()
+BECOMES: Mapping[int, tuple[JobState, Reason]] = {
+    UsageError.server_code(): (JobState.FAILED, Reason.CONFIG),
+    NotFoundError.server_code(): (JobState.FAILED, Reason.CONFIG),
+    THERE: (JobState.FAILED, Reason.CONFIG),
+    DamagedError.server_code(): (JobState.FAILED, Reason.CORRUPT_CHECKPOINT),
+    TooManyFailuresError.server_code(): (JobState.FAILED, Reason.TOO_MANY_FAILURES),
+    DeadlineError.server_code(): (JobState.FAILED, Reason.DEADLINE),
+    DiskFullError.server_code(): (JobState.PAUSED, Reason.DISK_FULL),
+    DriftError.server_code(): (JobState.PAUSED, Reason.DRIFT),
+}
+"""What a job becomes whose process ends with such an exit code, where nothing else is to be said of it."""
 
 Start = Callable[[str, JobSpec, JobsFolder], JobHandle]
 
@@ -79,6 +106,10 @@ class Supervisor:
         self._work: dict[str, _Work] = {}
         self._deaths: dict[str, int] = {}
         self._stopping = False
+        try:
+            store.reserve()
+        except NetlatheError as error:
+            _log.warning("no room is kept for the time when the disk is full: %s", error)
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -87,13 +118,12 @@ class Supervisor:
 
     def step(self) -> None:
         """Look once at everything. Never raises for what a job does, nor for a store that cannot be reached for a while."""
-        try:
-            for work in list(self._work.values()):
-                self._look_at(work)
-            while not self._stopping and len(self._work) < self._at_once and self._take():
-                pass
-        except NetlatheError as error:
-            _log.warning("the job store cannot be used now: %s", error)
+        looks: list[Callable[[], None]] = [partial(self._look_at, w) for w in self._work.values()]
+        for look in (*looks, self._take_all):
+            try:
+                look()
+            except NetlatheError as error:
+                _log.warning("the job store cannot be used now: %s", error)
 
     def stop(self) -> None:
         """Take no more jobs, and let those at work stop; they are RECOVERING until a server goes on with them."""
@@ -106,6 +136,10 @@ class Supervisor:
         for work in self._work.values():
             work.process.kill()
         self._work.clear()
+
+    def _take_all(self) -> None:
+        while not self._stopping and len(self._work) < self._at_once and self._take():
+            pass
 
     def _take(self) -> bool:
         job = self._store.claim(self.owner, self._lease_s)
@@ -171,37 +205,39 @@ class Supervisor:
 
     def _judge(self, work: _Work, code: int, words: str) -> None:
         """Of a process that ended by itself."""
-        if code != IN_USE and code >= 0:
+        if code not in (IN_USE, UNAVAILABLE) and code >= 0:
             self._deaths.pop(work.job.id, None)
         if code == 0:
             self._report(work, JobState.SUCCEEDED)
-        elif code == STOPPED and not self._stopping:
-            self._report(work, JobState.PAUSED, Reason.DRIFT, words)
         elif code == STOPPED:
-            self._report(
-                work, JobState.RECOVERING, message="its server stops", again_s=self._retry_s
-            )
-        elif code == IN_USE and work.process.resumes:
+            # where this server does not stop, its machine may: whoever stops that signals all processes at once
+            message = "its server stops" if self._stopping else "its process was stopped"
+            self._report(work, JobState.RECOVERING, message=message, again_s=self._retry_s)
+        elif code == IN_USE or (code == THERE and self._was_begun_elsewhere(work)):
             # the process of a server that was taken for dead: it ends by itself, or has ended the run
             again_s = IN_USE_RETRY_S
             self._report(
                 work, JobState.RECOVERING, message="its run directory is in use", again_s=again_s
             )
-        elif code in (*_USAGE, IN_USE):
-            self._report(work, JobState.FAILED, Reason.CONFIG, words)
-        elif any(text in words.lower() for text in _DISK_FULL):
-            self._report(work, JobState.PAUSED, Reason.DISK_FULL, words)
         elif work.process.lost:
             self._report(work, JobState.RECOVERING, message=words, again_s=self._retry_s)
+        elif code in BECOMES:
+            state, reason = BECOMES[code]
+            self._report(work, state, reason, words)
+        elif code == UNAVAILABLE:
+            self._died(work, words, WORKERS_STEADY_S)
         elif code < 0:
-            self._died(work, -code)
+            self._died(work, f"its process died of signal {-code}")
         else:
             self._report(work, JobState.FAILED, Reason.INTERNAL, words)
 
-    def _died(self, work: _Work, signal_number: int) -> None:
-        """A lost process is no failure, unless it is lost again and again."""
-        message = f"its process died of signal {signal_number}"
-        steady = time.monotonic() - work.process.started > STEADY_S
+    def _was_begun_elsewhere(self, work: _Work) -> bool:
+        """Whether the run is there now, and was not when the process was told to begin it."""
+        return not work.process.resumes and self._folder.run(work.job.id).run_file.is_file()
+
+    def _died(self, work: _Work, message: str, steady_s: float = STEADY_S) -> None:
+        """A process that was lost, or lost its workers, is no failure, unless that happens again and again."""
+        steady = time.monotonic() - work.process.started > steady_s
         deaths = 1 if steady else self._deaths.get(work.job.id, 0) + 1
         if deaths >= DEATHS and not self._stopping:
             message = f"{message}, {deaths} times in a row soon after its start"
@@ -229,6 +265,6 @@ class Supervisor:
 
 
 def _of_os_error(error: OSError) -> tuple[Reason, JobState]:
-    if any(text in str(error).lower() for text in _DISK_FULL):
+    if is_disk_full(error):
         return Reason.DISK_FULL, JobState.PAUSED
     return Reason.INTERNAL, JobState.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +63,20 @@ def test_divergence_is_nonfinite(task: ChildTask, dataset: Dataset) -> None:
     assert (
         run_child(longer, dataset, wild, ChildLimits(timeout_s=60), "w").message == result.message
     )
+
+
+@pytest.mark.parametrize("run", [run_child, run_final])
+def test_a_full_disk_is_not_the_child_s_fault(
+    task: ChildTask, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot save the teacher's answers") from OSError(
+            errno.ENOSPC, "No space left on device"
+        )
+
+    monkeypatch.setattr("evaluation.child_runner.train_by", full)
+    with pytest.raises(RuntimeError, match="answers"):
+        run(task, dataset, TrainingConfig(), NO_LIMITS, "w")
 
 
 def test_time_out(task: ChildTask, dataset: Dataset) -> None:

@@ -271,8 +271,8 @@ def test_a_ledger_of_the_first_version_is_brought_up(
 
 def test_a_ledger_of_an_unknown_version_is_refused(ledger_url: str) -> None:
     Ledger(ledger_url).close()
-    _set_version(ledger_url, "3")
-    with pytest.raises(LedgerError, match="schema version 3, but this Netlathe knows 2"):
+    _set_version(ledger_url, "4")
+    with pytest.raises(LedgerError, match="schema version 4, but this Netlathe knows 3"):
         Ledger(ledger_url)
 
 
@@ -280,6 +280,8 @@ def _make_old(url: str) -> None:
     path = Path(url.removeprefix("sqlite:///"))
     connection = sqlite3.connect(path)
     connection.execute("ALTER TABLE proposals DROP COLUMN fidelity")
+    for table in ("sessions", "proposals", "results", "records"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
     connection.commit()
     connection.close()
     _set_version(url, "1")

@@ -165,7 +165,7 @@ def test_drift_pauses_until_it_is_accepted(finished: Path, tmp_path: Path) -> No
     paused = netlathe(*command, "--device-file", finished / "device.json")
     assert paused.returncode == 75, paused.stderr
     assert "max_drift" in paused.stderr
-    assert netlathe("resume", run).returncode == 75
+    assert netlathe("resume", run).returncode == 15
     accepted = netlathe("resume", run, "--accept-drift", "--json")
     assert accepted.returncode == 0, accepted.stderr
     found = json.loads(accepted.stdout)["recalibrations"]
@@ -174,6 +174,29 @@ def test_drift_pauses_until_it_is_accepted(finished: Path, tmp_path: Path) -> No
     assert versions.min().to_dict() == {"ppo-0": 1, "random-0": 1}
     assert versions.max().to_dict() == {"ppo-0": 2, "random-0": 2}
     assert "most promising children were measured" in (run / "report.html").read_text()
+
+
+def test_a_deadline_stops_and_a_later_one_goes_on(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "late"
+    command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)
+    device = ("--device-file", finished / "device.json")
+    late = netlathe(*command, *device, "--set", "search.deadline_hours=1e-6")
+    assert late.returncode == 1, late.stderr
+    assert "--deadline-hours" in late.stderr
+    assert netlathe("resume", run).returncode == 1
+    assert netlathe("resume", run, "--deadline-hours", "0").returncode == 2
+    done = netlathe("resume", run, "--deadline-hours", "24")
+    assert done.returncode == 0, done.stderr
+    assert_same_result(finished, run)
+
+
+def test_a_search_whose_children_fail_stops(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "failing"
+    command = ("search", CONFIGS / "digits-quick.yaml", "--out", run, *TINY)
+    device = ("--device-file", finished / "device.json")
+    failed = netlathe(*command, *device, "--set", "evaluator.child_timeout_s=0.001")
+    assert failed.returncode == 1, failed.stderr
+    assert "10 of 10 children failed (10 TIMEOUT)" in failed.stderr
 
 
 def test_stopped_with_ctrl_c_then_resumed(finished: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from archspace import write_atomic
-from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.errors import ConflictError, DamagedError, NetlatheError, NotFoundError, UsageError
 from service.run_folder import (
     FORMAT,
     create_run,
@@ -45,7 +45,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="is not a run"):
         open_run(tmp_path)
     (tmp_path / "run.yaml").write_text("format: [")
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(DamagedError, match="damaged"):
         open_run(tmp_path)
 
 

@@ -78,9 +78,9 @@ def test_it_runs_until_it_ends(process: RayJobProcess, hosts: FakeHosts) -> None
     assert process.exit_code() is None
     actor.wait.reply.set_result(75)
     assert [process.exit_code(), process.exit_code(), process.lost] == [75, 75, False]
-    (command, log, environment, (proof, content)) = actor.start.calls[0]
+    (command, run, log, environment, (proof, content)) = actor.start.calls[0]
     assert command[0] == "search"
-    assert all(Path(path).is_absolute() for path in (command[1], command[3], log, proof))
+    assert all(Path(path).is_absolute() for path in (command[1], command[3], run, log, proof))
     assert environment["A"] == "b"
     assert Path(proof).read_text() == content
 
@@ -127,7 +127,7 @@ def start(tmp_path: Path) -> Callable[..., ProcessHost]:
         host = ProcessHost()
         (tmp_path / "proof").write_text("right")
         proof = (str(tmp_path / "proof"), "right")
-        machine, _ = host.start(command, str(tmp_path / "log"), {}, proof)
+        machine, _ = host.start(command, str(tmp_path), str(tmp_path / "log"), {}, proof)
         assert machine == socket.gethostname()
         return host
 
@@ -157,7 +157,8 @@ def test_a_host_stops_what_was_not_started_yet(tmp_path: Path) -> None:
     host.stop()
     (tmp_path / "proof").write_text("right")
     proof = (str(tmp_path / "proof"), "right")
-    host.start(["serve", "--results", str(tmp_path / "r")], str(tmp_path / "log"), {}, proof)
+    serve = ["serve", "--results", str(tmp_path / "r")]
+    host.start(serve, str(tmp_path), str(tmp_path / "log"), {}, proof)
     assert host.wait() in (75, -15)  # -15: before it could say otherwise
 
 
@@ -168,4 +169,6 @@ def test_a_host_refuses_another_folder(content: str | None, tmp_path: Path) -> N
     if content is not None:
         proof.write_text(content)
     with pytest.raises(FolderNotShared, match=f"does not see the server's {tmp_path}:"):
-        ProcessHost().start(["doctor"], str(tmp_path / "log"), {}, (str(proof), "right"))
+        ProcessHost().start(
+            ["doctor"], str(tmp_path), str(tmp_path / "log"), {}, (str(proof), "right")
+        )

@@ -101,8 +101,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         (2, "budget: expected a number", S.FAILED, Reason.CONFIG),
         (3, "no data at x", S.FAILED, Reason.CONFIG),
         (4, "already exists", S.FAILED, Reason.CONFIG),
-        (1, "OSError: [Errno 28] No space left on device", S.PAUSED, Reason.DISK_FULL),
-        (75, "paused: latencies have drifted", S.PAUSED, Reason.DRIFT),
+        (1, "OSError: [Errno 28] No space left on device", S.FAILED, Reason.INTERNAL),
+        (5, "the ledger is damaged", S.FAILED, Reason.CORRUPT_CHECKPOINT),
+        (6, "6 of 10 children failed", S.FAILED, Reason.TOO_MANY_FAILURES),
+        (7, "2 h are over", S.FAILED, Reason.DEADLINE),
+        (8, "", S.PAUSED, Reason.DISK_FULL),
+        (76, "paused: latencies have drifted", S.PAUSED, Reason.DRIFT),
     ],
 )
 def test_what_becomes_of_a_job_whose_process_ends(
@@ -116,6 +120,17 @@ def test_what_becomes_of_a_job_whose_process_ends(
     assert job.message == (words if code else "")
     assert process.closed
     assert bench.server.running == ()
+
+
+def test_a_process_that_somebody_else_stopped_goes_on(bench: Bench) -> None:
+    """A machine that shuts down signals the server and its processes at once; preemption is no failure."""
+    bench.running().ends(75)
+    bench.server.step()
+    assert [e.state for e in bench.store.events("one")][-3:] == [
+        S.RECOVERING,
+        S.STARTING,
+        S.RUNNING,
+    ]
 
 
 def test_jobs_run_one_after_the_other_or_side_by_side(bench: Bench, tmp_path: Path) -> None:
@@ -185,6 +200,55 @@ def test_a_lost_process_is_no_failure_until_it_is_lost_again_and_again(bench: Be
     assert "signal 11, 3 times in a row" in job.message
 
 
+def test_lost_workers_are_as_a_lost_process(bench: Bench) -> None:
+    process = bench.running()
+    for _ in range(1, DEATHS):
+        process.ends(10, "the Ray cluster is gone")
+        bench.server.step()
+        assert bench.job().state is S.RUNNING
+        process = bench.started[-1]
+    process.ends(10, "the Ray cluster is gone")
+    bench.server.step()
+    job = bench.job()
+    assert (job.state, job.reason) == (S.FAILED, Reason.LOST)
+    assert "the Ray cluster is gone, 3 times in a row" in job.message
+
+
+def test_a_partition_of_five_minutes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot reach the store keeps at it; when it comes back, another has long had the job."""
+    near = JobStore(bench.folder.database_url, clock=lambda: bench.now)
+    far = bench.another()
+    monkeypatch.setattr(far, "_store", near)
+    bench.store.submit("one", SPEC)
+    far.step()
+    theirs = bench.started[-1]
+
+    def away(*_: object, **__: object) -> None:
+        raise NetlatheError("connection timed out")
+
+    with monkeypatch.context() as cut:
+        for name in ("renew", "report", "claim"):
+            cut.setattr(near, name, away)
+        for second in range(300):
+            bench.now += 1
+            far.step()
+            bench.server.step()
+            if second < 10:
+                assert bench.server.running == ()  # the lease holds
+        assert far.running == bench.server.running == ("one",)
+        assert theirs.code is None, "the run's lock keeps the two apart"
+        ours = bench.started[-1]
+    far.step()
+    assert (theirs.code, far.running) == (-9, ())
+    assert bench.job().state is S.RUNNING
+    ours.ends(0)
+    bench.server.step()
+    states = [e.state for e in bench.store.events("one")]
+    assert states.count(S.SUCCEEDED) == 1
+    assert states.count(S.STARTING) == 2
+    near.close()
+
+
 def test_deaths_far_apart_are_not_counted_together(bench: Bench) -> None:
     process = bench.running()
     for _ in range(2 * DEATHS):
@@ -237,9 +301,31 @@ def test_a_run_directory_in_use_is_waited_for(bench: Bench, tmp_path: Path) -> N
     run.run_file.write_text("")
     process = bench.running()
     assert process.resumes
-    process.ends(4, "in use by another netlathe process")
+    process.ends(9, "in use by another netlathe process")
     bench.server.step()
     assert bench.job().state is S.RECOVERING
+
+
+def test_a_run_that_another_server_s_process_has_begun_meanwhile_is_gone_on_with(
+    bench: Bench,
+) -> None:
+    process = bench.running()
+    assert not process.resumes
+    run = bench.folder.run("one")
+    run.path.mkdir()
+    run.run_file.write_text("")
+    process.ends(4, "already exists")
+    bench.server.step()
+    assert bench.job().state is S.RECOVERING
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_not_waited_for(bench: Bench) -> None:
+    run = bench.folder.run("one")
+    run.path.mkdir()
+    run.run_file.write_text("")
+    bench.running().ends(4, "the data of this run changed since it began")
+    bench.server.step()
+    assert (bench.job().state, bench.job().reason) == (S.FAILED, Reason.CONFIG)
 
 
 def test_an_outage_of_the_store_loses_nothing(
