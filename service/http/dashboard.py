@@ -119,17 +119,15 @@ def make_dashboard(results: Path) -> App:
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
-    from sqlalchemy import event
 
-    storage = RDBStorage(f"sqlite:///{(results / DATABASE).resolve()}", skip_table_creation=True)
-    event.listen(storage.engine, "connect", _only_reads)
-    storage.engine.dispose()  # connections from before the listener
+    storage = RDBStorage(f"sqlite:///{_read_only(results)}&uri=true", skip_table_creation=True)
     app: Any = wsgi(storage, FileSystemArtifactStore(results.resolve() / ARTIFACTS))
     return cast(App, WSGIMiddleware(app, workers=WORKERS))
 
 
-def _only_reads(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA query_only = ON")
+def _read_only(results: Path) -> str:
+    """Of the database, as SQLite takes it."""
+    return f"{(results / DATABASE).resolve().as_uri()}?mode=ro"
 
 
 def study_ids(results: Path) -> dict[str, int]:
@@ -138,11 +136,11 @@ def study_ids(results: Path) -> dict[str, int]:
     Raises:
         NetlatheError: the database cannot be read.
     """
-    database = (results / DATABASE).resolve()
+    database = results / DATABASE
     if not database.is_file():
         return {}
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(_read_only(results), uri=True)) as connection:
             rows = connection.execute("SELECT study_name, study_id FROM studies").fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
