@@ -119,15 +119,21 @@ def make_dashboard(results: Path) -> App:
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
+    from sqlalchemy import QueuePool
 
-    storage = RDBStorage(f"sqlite:///{_read_only(results)}&uri=true", skip_table_creation=True)
+    storage = RDBStorage(
+        "sqlite://",
+        engine_kwargs={"creator": lambda: _connection(results), "poolclass": QueuePool},
+        skip_table_creation=True,
+    )
     app: Any = wsgi(storage, FileSystemArtifactStore(results.resolve() / ARTIFACTS))
     return cast(App, WSGIMiddleware(app, workers=WORKERS))
 
 
-def _read_only(results: Path) -> str:
-    """Of the database, as SQLite takes it."""
-    return f"{(results / DATABASE).resolve().as_uri()}?mode=ro"
+def _connection(results: Path) -> sqlite3.Connection:
+    """To the database, for reading. Raises sqlite3.OperationalError where there is none."""
+    address = f"{(results / DATABASE).resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
 
 
 def study_ids(results: Path) -> dict[str, int]:
@@ -140,7 +146,7 @@ def study_ids(results: Path) -> dict[str, int]:
     if not database.is_file():
         return {}
     try:
-        with closing(sqlite3.connect(_read_only(results), uri=True)) as connection:
+        with closing(_connection(results)) as connection:
             rows = connection.execute("SELECT study_name, study_id FROM studies").fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):

@@ -63,7 +63,9 @@ def dump(results: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> JobsFolder:
-    return JobsFolder(tmp_path)
+    results = tmp_path / "results é #1"  # what must be quoted in an address
+    results.mkdir()
+    return JobsFolder(results)
 
 
 @pytest.fixture
