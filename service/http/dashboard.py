@@ -117,7 +117,7 @@ def make_dashboard(results: Path) -> App:
     """The dashboard over a results folder, unguarded. Raises what Optuna and SQLAlchemy do."""
     from a2wsgi import WSGIMiddleware
     from optuna.artifacts import FileSystemArtifactStore
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, get_storage
     from optuna_dashboard import wsgi
     from sqlalchemy import QueuePool
 
@@ -126,7 +126,8 @@ def make_dashboard(results: Path) -> App:
         engine_kwargs={"creator": lambda: _connection(results), "poolclass": QueuePool},
         skip_table_creation=True,
     )
-    app: Any = wsgi(storage, FileSystemArtifactStore(results.resolve() / ARTIFACTS))
+    # get_storage adds a cache: a copy's trials never change, so only those that are new are read again
+    app: Any = wsgi(get_storage(storage), FileSystemArtifactStore(results.resolve() / ARTIFACTS))
     return cast(App, WSGIMiddleware(app, workers=WORKERS))
 
 
