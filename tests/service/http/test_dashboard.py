@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -312,6 +313,18 @@ def test_before_there_is_a_copy_and_when_it_is_another(
     mirror(folder.results, "two")
     names = [s["study_name"] for s in client.get("/api/studies").json()["study_summaries"]]
     assert names == ["two"]
+
+
+def test_a_search_at_work_is_followed(client: TestClient, folder: JobsFolder) -> None:
+    mirror(folder.results, "one", trials=3)
+    assert len(client.get("/api/studies/1").json()["trials"]) == 3
+    mirror(folder.results, "one", trials=6)
+    mirror(folder.results, "two", trials=1)
+    assert len(client.get("/api/studies").json()["study_summaries"]) == 2
+    end = time.monotonic() + 10  # the dashboard itself reads a small study every two seconds
+    while len(client.get("/api/studies/1").json()["trials"]) < 6:
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to look like one" * 9])
