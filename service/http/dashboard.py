@@ -35,12 +35,12 @@ WORKERS = 4
 """Threads. Opening a large study keeps one busy for seconds, and takes turns with the jobs' routes."""
 
 _PAGES = re.compile(
-    r"/dashboard(/|/studies/\d+(/[A-Za-z-]+)?|/compare-studies)?"
+    r"/dashboard(/|/studies/\d{1,9}(/[A-Za-z-]+)?|/compare-studies)?"
     r"|/static/bundle\.js"
-    r"|/csv/\d+"
-    r"|/artifacts/\d+(/\d+)?/[0-9a-fA-F-]+"
+    r"|/csv/\d{1,9}"
+    r"|/artifacts/\d{1,9}(/\d{1,9})?/[0-9a-fA-F-]+"
     r"|/api/meta"
-    r"|/api/studies(/\d+(/param_importances|/plot/[a-z_]+)?)?",
+    r"|/api/studies(/\d{1,9}(/param_importances|/plot/[a-z_]+)?)?",
     re.ASCII,
 )
 
@@ -88,17 +88,16 @@ class Dashboard:
             return
         try:
             dashboard = await self._dashboard()
-        except (
-            Exception
-        ) as error:  # whatever Optuna and SQLite raise over a damaged or another version's file
-            _log.warning("Optuna's dashboard cannot read %s: %s", self._results / DATABASE, error)
+        except Exception as error:
+            # whatever Optuna and SQLite raise over a file that is damaged or another version's
             why = str(error).partition("\n")[0]
+            _log.warning("Optuna's dashboard cannot read %s: %s", self._results / DATABASE, why)
             await _say(own, 503, f"Optuna's dashboard cannot read {DATABASE}: {why}\n")
             return
         if dashboard is None:
             await _say(own, 404, _NO_STUDY)
             return
-        await dashboard(scope, receive, own)
+        await _ask(dashboard, scope, receive, own)
 
     async def _dashboard(self) -> App | None:
         """Made at its first use, which takes seconds; None where there is no database."""
@@ -177,6 +176,17 @@ def studies(jobs: TheJobs) -> list[StudyLink]:
         StudyLink(run=run, study=study, path=f"/dashboard/studies/{study}")
         for run, study in sorted(study_ids(jobs.folder.results).items())
     ]
+
+
+async def _ask(dashboard: App, scope: Scope, receive: Receive, send: Send) -> None:
+    if not any(name == b"accept-encoding" for name, _ in scope["headers"]):
+        # the dashboard fails without one, which only a browser is sure to send
+        scope = {**scope, "headers": [*scope["headers"], (b"accept-encoding", b"identity")]}
+    try:
+        await dashboard(scope, receive, send)
+    except Exception as error:
+        # it has answered 500 by then: for a trial that there is not, say
+        _log.warning("Optuna's dashboard failed at %s: %r", scope["path"], error)
 
 
 def _with_headers(send: Send, path: str) -> Send:

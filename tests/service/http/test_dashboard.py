@@ -140,6 +140,15 @@ def test_token_and_session_open_it(client: TestClient, browser: TestClient) -> N
         assert len(each.get("/api/studies/1").json()["trials"]) == 5
 
 
+def test_what_a_simple_client_asks(client: TestClient, folder: JobsFolder) -> None:
+    mirror(folder.results, "one")
+    del client.headers["accept-encoding"]
+    for path in READS:
+        assert client.get(path).status_code == 200, path
+    for path in ("/api/studies/7", "/csv/7", "/artifacts/1/7/ab", f"/csv/{10**20}"):
+        assert client.get(path).status_code in (404, 500), path
+
+
 def test_it_is_only_looked_at(
     client: TestClient, browser: TestClient, folder: JobsFolder, upstream: list[tuple[str, str]]
 ) -> None:
