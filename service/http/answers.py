@@ -52,6 +52,14 @@ class JobPage(BaseModel):
     cursor: str | None
 
 
+class StudyLink(BaseModel):
+    """Where Optuna's dashboard shows a run's trials."""
+
+    run: str = Field(description="name of the run directory: a job's id")
+    study: int = Field(description="its id in the results folder's optuna.db")
+    path: str
+
+
 class Problem(BaseModel):
     """Why a request was refused."""
 

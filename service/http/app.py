@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.http import dashboard, sessions
 from service.http.answers import JobPage, NewJob, Problem, Resume, Stop
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
@@ -61,10 +62,16 @@ def make_app(
     """
     app = FastAPI(title="Netlathe", docs_url=None, redoc_url=None)
     app.state.jobs = Jobs(store, folder)
+    app.state.sessions = sessions.Sessions()
     app.include_router(router)
+    app.include_router(sessions.router, responses=_PROBLEMS)
+    app.include_router(dashboard.router, responses=_PROBLEMS)
     app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
-    app.add_middleware(Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS)
+    app.add_middleware(dashboard.Dashboard, results=folder.results)
+    app.add_middleware(
+        Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS, sessions=app.state.sessions
+    )
     return app
 
 

@@ -5,6 +5,7 @@
 | the Host header is one that this server goes by (DNS rebinding) | 421 |
 | a token, where the server has one, as ``Authorization: Bearer …``; compared in constant time | 401 |
 | a mutation that a browser sends comes from this server's own origin (cross-site requests) | 403 |
+| Optuna's dashboard: token or session, only GET and HEAD, and these too only from this server's own origin | 401, 403 |
 | a body of at most `MAX_BODY_BYTES`, in JSON | 413, 415 |
 | JSON no deeper than `MAX_DEPTH`, numbers of at most `MAX_DIGITS` digits: checked before it is parsed | 400 |
 
@@ -18,6 +19,8 @@ import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from service.http.sessions import Sessions, is_dashboard
 
 MAX_BODY_BYTES = 262_144
 MAX_DEPTH = 32
@@ -39,12 +42,20 @@ class Guard:
         token: that requests must carry; None for none (on loopback only, see `service.http.serving`).
         hosts: names and addresses that this server goes by, without port.
         open_paths: those that need no token.
+        sessions: browsers that may look at Optuna's dashboard.
     """
 
     def __init__(
-        self, app: App, *, token: str | None, hosts: Collection[str], open_paths: Collection[str]
+        self,
+        app: App,
+        *,
+        token: str | None,
+        hosts: Collection[str],
+        open_paths: Collection[str],
+        sessions: Sessions,
     ) -> None:
         self._app = app
+        self._sessions = sessions
         self._token = None if token is None else token.encode()
         self._open_paths = frozenset(open_paths)
         self._hosts = frozenset(host.lower() for host in hosts)
@@ -73,17 +84,16 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> tuple[int, str] | None:
         if _host(headers.get("host", b"")) not in self._hosts:
             return 421, "this server does not go by that name; see --allow-host"
+        if is_dashboard(scope["path"]):
+            return self._dashboard_refusal(scope["method"], headers)
         if scope["path"] not in self._open_paths and not self._may(
             headers.get("authorization", b"")
         ):
             return 401, "expected the header Authorization: Bearer TOKEN"
         if scope["method"] in _SAFE:
             return None
-        origin = headers.get("origin")
-        if origin is not None and not self._own(origin):
+        if self._is_foreign(headers):
             return 403, "a page of another origin may not change anything here"
-        if headers.get("sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
-            return 403, "a page of another site may not change anything here"
         length = headers.get("content-length", b"0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             return 413, f"expected a body of at most {MAX_BODY_BYTES} bytes"
@@ -91,6 +101,28 @@ class Guard:
         if kind != b"application/json":
             return 415, "expected the content type application/json"
         return None
+
+    def _dashboard_refusal(self, method: str, headers: dict[str, bytes]) -> tuple[int, str] | None:
+        allowed = self._may(headers.get("authorization", b""))
+        if not allowed and not self._sessions.knows(headers.get("cookie", b"")):
+            return (
+                401,
+                "open Optuna's dashboard from this server's page (/), which asks for the token",
+            )
+        if self._is_foreign(headers):
+            return 403, "a page of another origin may not use Optuna's dashboard"
+        if method not in ("GET", "HEAD"):
+            return 403, "Optuna's dashboard is only to look at here: it shows a copy"
+        return None
+
+    def _is_foreign(self, headers: dict[str, bytes]) -> bool:
+        """Whether a browser says that a page of another origin sends this."""
+        origin = headers.get("origin")
+        site = headers.get("sec-fetch-site", b"same-origin")
+        return (origin is not None and not self._own(origin)) or site not in (
+            b"same-origin",
+            b"none",
+        )
 
     def _may(self, authorization: bytes) -> bool:
         if self._token is None:

@@ -2,10 +2,13 @@
 "use strict";
 
 const REFRESH_MS = 3000;
+const SESSION_MS = 60000;
+const COMPARED = 10;
 const KEY = "netlathe-token";
 const SVG_TAGS = new Set(["svg", "path", "circle", "text", "g", "title"]);
 const RESTING = ["SUCCEEDED", "FAILED", "CANCELLED", "PAUSED"];
 let picture = { job: null, url: null };
+let sessionAt = -Infinity;
 
 const byId = (id) => document.getElementById(id);
 
@@ -63,23 +66,47 @@ async function allJobs() {
   return jobs.reverse();
 }
 
+// Links into Optuna's dashboard send no token: a cookie, good for nothing else, is kept alive while this page is open.
+async function studies() {
+  try {
+    if (performance.now() - sessionAt > SESSION_MS) {
+      await ask("/api/v1/session", { method: "POST" });
+      sessionAt = performance.now();
+    }
+    return new Map((await json("/api/v1/studies")).map((study) => [study.run, study]));
+  } catch { return new Map(); } // a copy that cannot be read takes the links away, not the jobs
+}
+
+// A tab of its own, which shares no storage with this one: the dashboard's script never sees the token.
+const outside = (href, text) => make("a", { href, target: "_blank", rel: "noopener" }, text);
+
+function comparison(jobs, known) {
+  const ids = jobs.filter((job) => known.has(job.id)).slice(0, COMPARED).map((job) => known.get(job.id).study);
+  if (!ids.length) return null;
+  const compare = outside(`/dashboard/compare-studies?ids=${ids.join(",")}`, `compare the newest ${ids.length}`);
+  return make("p", { class: "note" }, "Optuna’s dashboard: ", outside("/dashboard", "all studies"),
+    ...(ids.length > 1 ? [" · ", compare] : []));
+}
+
 function progress(job) {
   return job.sessions.map((s) => `${s.name} ${s.paid}/${s.budget}`).join(", ") || "nothing evaluated yet";
 }
 
 async function showList() {
-  const jobs = await allJobs();
+  const [jobs, known] = await Promise.all([allJobs(), studies()]);
   const rows = jobs.map((job) => {
     const best = job.sessions.length ? job.sessions[0] : null;
     return row([
       make("a", { href: `#${job.id}` }, job.id), state(job), progress(job),
       best ? percent(best.best_accuracy) : "–", best ? short(best.best_latency_ms) : "–", when(job.created),
+      known.has(job.id) ? outside(known.get(job.id).path, "trials") : "–",
     ]);
   });
-  byId("list").replaceChildren(
+  byId("list").replaceChildren(...[
     make("h2", {}, `${jobs.length} jobs`),
-    make("table", {}, row(["job", "state", "paid of budget", "best", "ms", "submitted"], "th"), ...rows),
-  );
+    comparison(jobs, known),
+    make("table", {}, row(["job", "state", "paid of budget", "best", "ms", "submitted", "Optuna"], "th"), ...rows),
+  ].filter((node) => node !== null));
 }
 
 function span(values) {
@@ -166,8 +193,8 @@ function actions(job) {
 }
 
 async function showJob(id) {
-  const [job, events, points, logs] = await Promise.all([
-    json(`/api/v1/jobs/${id}`), json(`/api/v1/jobs/${id}/events`), json(`/api/v1/jobs/${id}/points`),
+  const [job, events, points, known, logs] = await Promise.all([
+    json(`/api/v1/jobs/${id}`), json(`/api/v1/jobs/${id}/events`), json(`/api/v1/jobs/${id}/points`), studies(),
     ask(`/api/v1/jobs/${id}/logs`).then((answer) => answer.text()),
   ]);
   const sessions = job.sessions.map((s) => row([s.name, `${s.paid} of ${s.budget}`, s.front, percent(s.best_accuracy),
@@ -178,6 +205,7 @@ async function showJob(id) {
     make("h2", {}, `${job.id} `, state(job)),
     job.message ? make("p", { class: "note" }, job.message) : null,
     actions(job),
+    known.has(id) ? make("p", {}, outside(known.get(id).path, "Trials in Optuna’s dashboard")) : null,
     make("table", {}, row(["strategy", "paid", "front", "best", "ms", "reward", "network"], "th"), ...sessions),
     plots(points), await drawing(job),
     make("h2", {}, "What happened"), make("table", {}, ...happened),
@@ -205,7 +233,11 @@ byId("login").addEventListener("submit", (event) => {
   byId("token").value = "";
   refresh();
 });
-byId("logout").addEventListener("click", () => login(""));
+byId("logout").addEventListener("click", () => {
+  ask("/api/v1/session", { method: "DELETE" }).catch(() => {}); // it ends by itself, too
+  sessionAt = -Infinity;
+  login("");
+});
 addEventListener("hashchange", refresh);
 setInterval(() => { if (!document.hidden && byId("login").hidden) refresh(); }, REFRESH_MS);
 refresh();
