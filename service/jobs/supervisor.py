@@ -53,6 +53,8 @@ GRACE_S = 120.0
 
 STOPPED, UNAVAILABLE = StoppedError.exit_code, UnavailableError.exit_code
 IN_USE, THERE = InUseError.exit_code, ConflictError.exit_code
+ENDED_BY_LIBRARY = 1
+"""See `service.jobs.child`, whose own failures end with another code."""
 BECOMES: Mapping[int, tuple[JobState, Reason]] = {
     UsageError.exit_code: (JobState.FAILED, Reason.CONFIG),
     NotFoundError.exit_code: (JobState.FAILED, Reason.CONFIG),
@@ -204,7 +206,7 @@ class Supervisor:
 
     def _judge(self, work: _Work, code: int, words: str) -> None:
         """Of a process that ended by itself."""
-        if code not in (IN_USE, UNAVAILABLE) and code >= 0:
+        if code not in (IN_USE, UNAVAILABLE, ENDED_BY_LIBRARY) and code >= 0:
             self._deaths.pop(work.job.id, None)
         if code == 0:
             self._report(work, JobState.SUCCEEDED)
@@ -225,6 +227,8 @@ class Supervisor:
             self._died(work, words, WORKERS_STEADY_S)
         elif code < 0:
             self._died(work, f"its process died of signal {-code}")
+        elif code == ENDED_BY_LIBRARY:
+            self._died(work, f"its process ended without a reason of its own: {words}")
         else:
             self._report(work, JobState.FAILED, Reason.INTERNAL, words)
 
