@@ -87,11 +87,11 @@ def _carry_out(
     folder: RunFolder, *, fresh: bool, source: str, as_json: bool, accept_drift: bool = False
 ) -> None:
     with locked(folder), _stop_signals():
-        end_leftovers()
-        talk.print(f"run folder: {folder.path}")
-        from service.run import carry_out
-
         try:
+            end_leftovers()
+            talk.print(f"run folder: {folder.path}")
+            from service.run import carry_out  # takes seconds, in which a signal may come, too
+
             carry_out(
                 folder, fresh=fresh, source=source, as_json=as_json, accept_drift=accept_drift
             )
