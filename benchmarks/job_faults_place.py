@@ -257,7 +257,7 @@ class Watch:
         """After the job's end."""
         place, events = self._place, self._place.store.events(JOB)
         after = events[self._seen :]
-        again = [e.at for e in after if e.state in (JobState.RUNNING, JobState.SUCCEEDED)]
+        again = [e.at for e in after if e.state is JobState.RUNNING]
         now = place.rows()
         facts: dict[str, object] = {
             "equal": place.is_as(self._setting.whole),

@@ -98,16 +98,15 @@ def _carry_out(
     budget: int = 0,
 ) -> None:
     with locked(folder), _stop_signals():
-        end_leftovers()
-        talk.print(f"run folder: {folder.path}")
-        from service.run import carry_out
-
-        if add_trials or budget:
-            from service.enlarging import enlarge_run
-
-            enlarge_run(folder, add_trials=add_trials, at_least=budget)
-
         try:
+            end_leftovers()
+            talk.print(f"run folder: {folder.path}")
+            from service.run import carry_out  # takes seconds, in which a signal may come, too
+
+            if add_trials or budget:
+                from service.enlarging import enlarge_run
+
+                enlarge_run(folder, add_trials=add_trials, at_least=budget)
             carry_out(
                 folder, fresh=fresh, source=source, as_json=as_json, accept_drift=accept_drift
             )

@@ -10,6 +10,10 @@ import os
 import signal
 import sys
 import threading
+import traceback
+
+FAILED = 70
+"""Exit code of a failure that this program noticed itself: 1 is what a library ends the process with, as Ray does when its node is gone."""
 
 
 def main() -> None:
@@ -17,7 +21,13 @@ def main() -> None:
     threading.Thread(target=_stop_with_server, args=(sys.stdin.fileno(),), daemon=True).start()
     from service import cli
 
-    cli.main(for_server=True)
+    try:
+        cli.main(for_server=True)
+    except SystemExit as ended:
+        sys.exit(FAILED if ended.code == 1 else ended.code)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(FAILED)
 
 
 def _stop_with_server(pipe: int) -> None:

@@ -54,6 +54,8 @@ GRACE_S = 120.0
 
 STOPPED, UNAVAILABLE = StoppedError.server_code(), UnavailableError.server_code()
 IN_USE, THERE = InUseError.server_code(), ConflictError.server_code()
+ENDED_BY_LIBRARY = 1
+"""See `service.jobs.child`, whose own failures end with another code."""
 BECOMES: Mapping[int, tuple[JobState, Reason]] = {
     UsageError.server_code(): (JobState.FAILED, Reason.CONFIG),
     NotFoundError.server_code(): (JobState.FAILED, Reason.CONFIG),
@@ -205,7 +207,7 @@ class Supervisor:
 
     def _judge(self, work: _Work, code: int, words: str) -> None:
         """Of a process that ended by itself."""
-        if code not in (IN_USE, UNAVAILABLE) and code >= 0:
+        if code not in (IN_USE, UNAVAILABLE, ENDED_BY_LIBRARY) and code >= 0:
             self._deaths.pop(work.job.id, None)
         if code == 0:
             self._report(work, JobState.SUCCEEDED)
@@ -228,6 +230,8 @@ class Supervisor:
             self._died(work, words, WORKERS_STEADY_S)
         elif code < 0:
             self._died(work, f"its process died of signal {-code}")
+        elif code == ENDED_BY_LIBRARY:
+            self._died(work, f"its process ended without a reason of its own: {words}")
         else:
             self._report(work, JobState.FAILED, Reason.INTERNAL, words)
 
