@@ -8,7 +8,6 @@ import json
 import logging
 import zipfile
 from collections.abc import AsyncIterator, Collection
-from dataclasses import fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
@@ -23,7 +22,7 @@ from service.http.plain import OPEN_PATHS, plain
 from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
-from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials
+from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials_json
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
 from service.jobs.submitting import search_spec, submit_search
@@ -185,11 +184,7 @@ def trials(
 def points(job_id: JobId, jobs: TheJobs) -> Response:
     """Accuracy, predicted latency and reward of each result so far, strategy by strategy, in order."""
     jobs.store.get(job_id)
-    trials = read_trials(jobs.folder.run(job_id))
-    names = [field.name for field in fields(Trial)]
-    # thousands of rows: written as they are, neither copied (as `asdict` does) nor checked one by one
-    rows = [{name: getattr(trial, name) for name in names} for trial in trials]
-    return Response(json.dumps(rows, allow_nan=False), media_type="application/json")
+    return Response(read_trials_json(jobs.folder.run(job_id)), media_type="application/json")
 
 
 @router.get("/jobs/{job_id}/picture", response_class=Response)

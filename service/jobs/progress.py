@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeAlias
@@ -71,6 +71,9 @@ class Trial:
     reward: float | None
 
 
+_TRIAL_KEYS = tuple(field.name for field in fields(Trial))
+
+
 def read_progress(folder: RunFolder) -> list[SessionProgress]:
     """The sessions that have begun, in order; [] before the first."""
     return _reader(folder).progress()
@@ -79,6 +82,11 @@ def read_progress(folder: RunFolder) -> list[SessionProgress]:
 def read_trials(folder: RunFolder, session: str | None = None) -> list[Trial]:
     """All results so far, or one session's, in order of proposal."""
     return _reader(folder).trials(session)
+
+
+def read_trials_json(folder: RunFolder) -> str:
+    """All results so far as a JSON list of `Trial`s, made once for each change of the ledger."""
+    return _reader(folder).trials_json()
 
 
 @lru_cache(maxsize=512)
@@ -101,9 +109,12 @@ class _LedgerReader:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        # kept, but not its connections: a new one would compile each query anew
+        self._engine = make_engine(make_url(folder.ledger_url))
         self._lock = Lock()
         self._seen: Signature = ()
         self._sessions: dict[int, _Session] = {}
+        self._json: str | None = None
 
     def progress(self) -> list[SessionProgress]:
         with self._lock:
@@ -115,20 +126,33 @@ class _LedgerReader:
     def trials(self, name: str | None) -> list[Trial]:
         with self._lock:
             self._read()
-            return [
-                trial
-                for session in self._sessions.values()
-                if name in (None, _name(session.row))
-                for _, trial in sorted(session.trials.items())
-            ]
+            return self._trials(name)
+
+    def trials_json(self) -> str:
+        with self._lock:
+            self._read()
+            if self._json is None:
+                # thousands of rows: written as they are, not copied as `asdict` does
+                rows = [{key: getattr(t, key) for key in _TRIAL_KEYS} for t in self._trials(None)]
+                self._json = json.dumps(rows, allow_nan=False)
+            return self._json
+
+    def _trials(self, name: str | None) -> list[Trial]:
+        return [
+            trial
+            for session in self._sessions.values()
+            if name in (None, _name(session.row))
+            for _, trial in sorted(session.trials.items())
+        ]
 
     def _read(self) -> None:
         signature = _signature(self._folder)
         if signature == self._seen:
             return
+        self._json = None
         if not signature or not self._seen or signature[0][:2] != self._seen[0][:2]:
             self._sessions.clear()  # another ledger than before, or none
-        with _reading(self._folder) as connection:
+        with self._reading() as connection:
             if connection is not None:
                 query = sa.select(sessions_table).order_by(sessions_table.c.id)
                 for row in connection.execute(query).all():
@@ -136,6 +160,23 @@ class _LedgerReader:
                     session.progress = None
                     _read_session(connection, session)
         self._seen = signature
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection | None]:
+        """None where there is no ledger yet."""
+        path = self._folder.path / "ledger.db"
+        if not path.is_file():
+            yield None
+            return
+        try:
+            with self._engine.connect() as connection:
+                # its search may have only just made the file
+                ready = self._sessions or sa.inspect(connection).has_table(proposals_table.name)
+                yield connection if ready else None
+        except sa.exc.DBAPIError as error:
+            raise NetlatheError(f"{path}: {error.orig}") from error
+        finally:
+            self._engine.dispose()
 
 
 def _read_session(connection: sa.Connection, session: _Session) -> None:
@@ -172,25 +213,6 @@ def _trial(session: sa.Row[Any], row: sa.Row[Any], accuracy: float | None) -> Tr
 
 def _name(session: sa.Row[Any]) -> str:
     return session_name(session.strategy, session.seed)
-
-
-@contextmanager
-def _reading(folder: RunFolder) -> Iterator[sa.Connection | None]:
-    """None where there is no ledger yet."""
-    if not (folder.path / "ledger.db").is_file():
-        yield None
-        return
-    engine = make_engine(make_url(folder.ledger_url))
-    try:
-        if not sa.inspect(engine).has_table(proposals_table.name):
-            yield None  # its search has only just made the file
-            return
-        with engine.connect() as connection:
-            yield connection
-    except sa.exc.DBAPIError as error:
-        raise NetlatheError(f"{folder.path / 'ledger.db'}: {error.orig}") from error
-    finally:
-        engine.dispose()
 
 
 def _signature(folder: RunFolder) -> Signature:
