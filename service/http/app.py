@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
@@ -18,7 +19,7 @@ from service.errors import ConflictError, NetlatheError, NotFoundError, UsageErr
 from service.http.answers import JobPage, NewJob, Problem, Stop
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
-from service.http.plain import OPEN_PATHS, plain
+from service.http.plain import OPEN_PATHS, PLAIN_TEXT, plain
 from service.jobs.answers import Event, JobAnswer
 from service.jobs.folder import JobsFolder
 from service.jobs.process import tail
@@ -37,7 +38,7 @@ _STATUS = {UsageError: 422, NotFoundError: 404, ConflictError: 409}
 
 JobId = Annotated[str, Path(pattern=f"^{NAME.pattern}$", description="a job's id")]
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 503)
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 503)
 }
 
 
@@ -59,6 +60,7 @@ def make_app(
     app.include_router(router)
     app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS)
     return app
 
@@ -67,6 +69,13 @@ def _refused(_request: Request, error: Exception) -> Response:
     # what is neither the request's fault nor a state's is the store's: it may be back soon
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 503)
     return JSONResponse({"detail": str(error)}, status_code=status)
+
+
+def _invalid(_request: Request, error: Exception) -> Response:
+    """A request that does not fit the document, in the form of all other problems."""
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return JSONResponse({"detail": "; ".join(faults)}, status_code=422)
 
 
 @router.post("/jobs", status_code=201)
@@ -220,9 +229,9 @@ def export(job_id: JobId, jobs: TheJobs) -> Response:
     return Response(content.getvalue(), media_type="application/zip", headers=headers)
 
 
-@router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse)
-def logs(job_id: JobId, jobs: TheJobs) -> str:
+@router.get("/jobs/{job_id}/logs", response_class=Response, responses=PLAIN_TEXT)
+def logs(job_id: JobId, jobs: TheJobs) -> Response:
     """The last few kilobytes of what its processes said."""
     jobs.store.get(job_id)
     log = jobs.folder.log(job_id)
-    return tail(log) if log.is_file() else ""
+    return PlainTextResponse(tail(log) if log.is_file() else "")
