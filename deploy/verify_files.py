@@ -81,7 +81,7 @@ def check_config(directory: Path, document: ArchitectureDocument) -> str:
     """``config.json`` says what ``architecture.json`` says; fields that someone added may stand."""
     try:
         config = json.loads((directory / files.CONFIG).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenExport(f"{files.CONFIG} is no JSON: {error}") from error
     expected = json.loads(config_json(document))
     if not isinstance(config, dict):
@@ -129,7 +129,7 @@ def read_onnx(directory: Path, document: ArchitectureDocument, name: str) -> Mod
         raise BrokenExport(f"{name} takes {outside[:3]} from other files; that is refused")
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is no UTF-8
         raise BrokenExport(f"{name} is not valid: {error}") from error
     digest = {entry.key: entry.value for entry in model.metadata_props}.get(DIGEST_KEY)
     if digest != document.network.digest:

@@ -34,6 +34,16 @@ INT8_TOLERANCE = 0.05
 
 Both round alike, but sum in another order: a number beside the middle of two steps may go either way, and what follows with it.
 """
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
+"""What JSON that is something else than expected can make of code that takes it apart."""
 _OFF_GRID = 1e-3
 """How far a weight may be from a number of its grid, in steps: float32's own rounding."""
 
@@ -67,7 +77,7 @@ def check_quantisation(directory: Path, document: ArchitectureDocument) -> str:
         values = weights[f"layers.{name}.{layers[name].op}.weight"]
         try:
             wrong = _off_grid(values, form)
-        except (ValueError, KeyError, TypeError) as error:
+        except _MALFORMED as error:
             raise BrokenExport(f"{files.QUANTISATION}: grid of layer {name}: {error!r}") from error
         if wrong:
             raise BrokenExport(
@@ -183,13 +193,24 @@ def _read(directory: Path) -> dict[str, Any]:
         data = json.loads((directory / files.QUANTISATION).read_bytes())
         for grid in data["maps"].values():
             _Rounding(int(grid["bits"]), float(grid["scale"]), int(grid["zero_point"]))
+            _check_grid(grid)
         for form in data["weights"].values():
-            np.asarray(form["centroids" if form["kind"] == "codebook" else "scale"], np.float64)
+            if form["kind"] == "codebook":
+                np.asarray(form["centroids"], np.float64)
+            else:
+                _check_grid(form)
         bool(data["executed_in_int8"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *_MALFORMED) as error:
         raise BrokenExport(f"{files.QUANTISATION} cannot be read: {error!r}") from error
     result: dict[str, Any] = data
     return result
+
+
+def _check_grid(grid: Mapping[str, Any]) -> None:
+    """Raises ValueError on bits or steps that no grid has: nothing may be divided by zero or raised to a huge power."""
+    scale = np.asarray(grid["scale"], np.float64)
+    if grid["bits"] not in range(2, 9) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError("expected 2 to 8 bits and finite steps above 0")
 
 
 def _off_grid(values: NDArray[np.float32], form: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ _TABLE_ONLY = (
     "latency_column",
     "energy_column",
 )
-_RAY_ONLY = ("workers", "address", "max_retries")
+_RAY_ONLY = ("workers", "address", "max_retries", "straggler_factor")
 
 
 class EvaluatorConfig(BaseModel):
@@ -45,6 +45,12 @@ class EvaluatorConfig(BaseModel):
     )
     max_retries: int = Field(
         3, ge=0, le=100, description="new tries of a child whose worker was lost; then it is LOST"
+    )
+    straggler_factor: float | None = Field(
+        3.0,
+        gt=1,
+        description="a child that takes so many times as long as others of its size suggest, and more than a minute, is "
+        "begun anew on another worker, once; null: never (ray only)",
     )
     table: Path | None = Field(None, description="Parquet or CSV file, one row an architecture")
     label_column: str = Field("arch_str", description="the table's column of architecture names")

@@ -155,6 +155,10 @@ class Cluster:
         """Machines of the cluster."""
         return sum(1 for node in self._ray.nodes() if node["Alive"])
 
+    def now(self) -> float:
+        """Seconds on the clock that `wait` goes by."""
+        return time.monotonic()
+
     def wait(self, replies: list[Any], timeout_s: float) -> list[Any]:
         """Those replies that are there, after at most `timeout_s`."""
         ready: list[Any] = self._ray.wait(replies, num_returns=1, timeout=timeout_s)[0]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from child_models import count_macs
 from evaluation.child_pool import ChildPool
 from evaluation.child_runner import result_key
 from evaluation.evaluator import Evaluator, TrainedChild, WorkerStatus
@@ -15,6 +13,7 @@ from evaluation.ray_cluster import Cluster
 from evaluation.ray_pool import Crew, Job, RayPool, new_worker
 from evaluation.recipe import PLAIN, Recipe
 from evaluation.results import ChildResult, ChildTask
+from evaluation.stragglers import Pace, work_of
 
 if TYPE_CHECKING:
     from child_models import Dataset, TrainingConfig
@@ -24,7 +23,8 @@ class RayEvaluator(Evaluator):
     """One actor a core, each training one child at a time on one thread; the data set is shipped once.
 
     A child whose worker dies is tried again on a new one, up to `config.max_retries` times; then it is LOST. A child
-    that does not keep its own limits (it checks them at each training step) is stopped from here.
+    that does not keep its own limits (it checks them at each training step) is stopped from here. A child that takes far longer
+    than others of its size is begun anew on another worker, once (see `stragglers`).
 
     Args:
         dataset: what children learn; its test split is used by `train_final` alone.
@@ -51,7 +51,7 @@ class RayEvaluator(Evaluator):
         self._recipe = recipe
         self._key = result_key(dataset, training, recipe)
         self._cluster: Cluster | None = None
-        self._crew = Crew([])
+        self._crew = self._no_crew()
         self._pool: RayPool | None = None
 
     @property
@@ -85,7 +85,10 @@ class RayEvaluator(Evaluator):
         yield from self._run("final", tasks)
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        now = time.monotonic()
+        cluster = self._cluster
+        if cluster is None:
+            return ()
+        now = cluster.now()
         return tuple(
             WorkerStatus(name=worker.name, doing=worker.doing, seconds=now - worker.since)
             for worker in list(self._crew.workers)
@@ -95,7 +98,7 @@ class RayEvaluator(Evaluator):
         """End the workers, and the cluster if it was started here. Safe to call twice."""
         if self._pool is not None:
             self._pool.abandon()
-        crew, self._crew, self._pool = self._crew, Crew([]), None
+        crew, self._crew, self._pool = self._crew, self._no_crew(), None
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             for worker in crew.workers:
@@ -128,11 +131,10 @@ class RayEvaluator(Evaluator):
         self._pool = RayPool(job, self._crew, self._started(), self._config)
         return self._pool
 
+    def _no_crew(self) -> Crew:
+        return Crew([], Pace(self._config.straggler_factor))
+
 
 def longest_first(tasks: Sequence[ChildTask]) -> list[int]:
     """Indices of `tasks` in the order in which they are best begun."""
-    return sorted(range(len(tasks)), key=lambda i: (-_work(tasks[i]), i))
-
-
-def _work(task: ChildTask) -> int:
-    return count_macs(task.network) * task.fidelity.epochs if task.network is not None else 0
+    return sorted(range(len(tasks)), key=lambda i: (-work_of(tasks[i]), i))

@@ -1,9 +1,8 @@
-"""Who trains what, when, on Ray's workers, and what happens to children whose worker dies."""
+"""Who trains what, when, on Ray's workers, and what happens to children whose worker dies or dawdles."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
 from evaluation.evaluator_config import EvaluatorConfig
 from evaluation.ray_cluster import Cluster, WorkerLost
 from evaluation.results import ChildResult, ChildTask, FailureReason
+from evaluation.stragglers import Pace, work_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,36 +36,39 @@ Outcome = tuple[int, TrainedChild | ChildResult]
 
 @dataclass(eq=False)
 class Worker:
-    """One actor, and what it was asked: to become ready (`number` None), a task, or nothing (`waits_for` None)."""
+    """One actor, and what it was asked: to become ready (`number` None), a task, or nothing (`waits_for` None).
+
+    `since`, on the cluster's clock, it has been `doing` that. `work` is the child's, by which it may be found a straggler; 0:
+    it may take its time.
+    """
 
     name: str
     actor: Any
     waits_for: Any
+    since: float
     number: int | None = None
     doing: str = "starting"
-    since: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.since = time.monotonic()
+    work: float = 0.0
 
     @property
     def is_idle(self) -> bool:
         return self.waits_for is None
 
-    def begin(self, doing: str, reply: Any, number: int) -> None:
+    def begin(self, doing: str, reply: Any, number: int, *, now: float, work: float = 0.0) -> None:
         self.doing, self.waits_for, self.number = doing, reply, number
-        self.since = time.monotonic()
+        self.since, self.work = now, work
 
-    def end(self) -> None:
+    def end(self, *, now: float) -> None:
         self.doing, self.waits_for, self.number = "idle", None, None
-        self.since = time.monotonic()
+        self.since, self.work = now, 0.0
 
 
 @dataclass
 class Crew:
-    """The workers, and how many in a row died while starting, or took a child's last try with them."""
+    """The workers, how fast they are, and how many in a row died while starting, or took a child's last try with them."""
 
     workers: list[Worker]
+    pace: Pace
     failed_starts: int = 0
     lost_children: int = 0
 
@@ -76,7 +79,7 @@ def new_worker(name: str, cluster: Cluster, config: EvaluatorConfig) -> Worker:
     actor = cluster.actor_class.remote(
         name, cluster.dataset, cluster.training, limits, cluster.recipe
     )
-    return Worker(name=name, actor=actor, waits_for=actor.ready.remote())
+    return Worker(name=name, actor=actor, waits_for=actor.ready.remote(), since=cluster.now())
 
 
 class RayPool(ChildPool):
@@ -97,6 +100,7 @@ class RayPool(ChildPool):
         self._tasks: dict[int, ChildTask] = {}  # without an outcome yet
         self._waiting: deque[int] = deque()
         self._tries: Counter[int] = Counter()
+        self._given_up: set[int] = set()  # as stragglers, once; their next worker may take its time
         self._unavailable: EvaluatorUnavailable | None = None
         self._closed = False
 
@@ -127,13 +131,14 @@ class RayPool(ChildPool):
         if self._unavailable is not None:
             raise self._unavailable
         found: list[Outcome] = []
-        started = time.monotonic()
+        started = self._cluster.now()
         try:
             while self._tasks and not found:
                 self._give_out()
                 for worker in self._answered():
                     found += self._reply(worker)
                 found += self._overdue()
+                self._give_up_stragglers()
                 self._check_alive(started)
         except EvaluatorUnavailable as error:
             if not found:
@@ -170,7 +175,9 @@ class RayPool(ChildPool):
                 method = worker.actor.child if self._job == "child" else worker.actor.final
                 verb = "training" if self._job == "child" else "final training of"
                 doing = f"{verb} {task.architecture.digest}"
-                worker.begin(doing, method.remote(task), number)
+                judged = self._job == "child" and number not in self._given_up
+                work = work_of(task) if judged else 0.0
+                worker.begin(doing, method.remote(task), number, now=self._cluster.now(), work=work)
 
     def _answered(self) -> list[Worker]:
         """Workers whose reply, or death, is known."""
@@ -208,14 +215,19 @@ class RayPool(ChildPool):
         except Exception as error:  # raised by the child's own code
             if is_disk_full(error):
                 raise EvaluatorUnavailable(f"{worker.name} cannot write: {error}") from error
-            worker.end()
+            worker.end(now=self._cluster.now())
             return None if number is None else self._failed(number, FailureReason.CRASH, str(error))
-        worker.end()
+        now = self._cluster.now()
+        seconds = now - worker.since
+        worker.end(now=now)
         if number is None:
             self._crew.failed_starts = 0
             return None
         assert isinstance(value, ChildResult | TrainedChild)
-        return value
+        outcome: ChildResult | TrainedChild = value
+        if isinstance(outcome, ChildResult) and outcome.failure is None:
+            self._crew.pace.learn(work_of(self._tasks[number]), seconds)
+        return outcome
 
     def _replace(self, worker: Worker) -> None:
         self._cluster.kill(worker.actor)
@@ -245,19 +257,41 @@ class RayPool(ChildPool):
         timeout_s = self._config.child_timeout_s
         if timeout_s is None or self._job == "final":
             return
+        now = self._cluster.now()
         for worker in list(self._crew.workers):
-            seconds = time.monotonic() - worker.since
+            seconds = now - worker.since
             if worker.number is not None and seconds > 1.5 * timeout_s + GRACE_S:
                 message = f"{seconds:.0f} s > {timeout_s:g} s and not at a training step; killed"
                 number = worker.number
                 self._replace(worker)
                 yield number, self._failed(number, FailureReason.TIMEOUT, message)
 
+    def _give_up_stragglers(self) -> None:
+        """Children past their deadline are begun anew elsewhere, once each: the worker is to blame, not the child.
+
+        Whatever comes of that is the child's result, so the trial table does not depend on it.
+        """
+        now = self._cluster.now()
+        for worker in list(self._crew.workers):
+            number, deadline_s = worker.number, self._crew.pace.deadline_s(worker.work)
+            if number is None or deadline_s is None or now - worker.since <= deadline_s:
+                continue
+            _log.warning(
+                "%s is a straggler: %s for %.0f s, expected at most %.0f s; tried again on a new worker",
+                worker.name,
+                worker.doing,
+                now - worker.since,
+                deadline_s,
+            )
+            self._given_up.add(number)
+            self._replace(worker)
+            self._waiting.appendleft(number)
+
     def _check_alive(self, started: float) -> None:
         """Raise if no worker has become ready for a long time."""
         none_ready = all(w.number is None and w.waits_for is not None for w in self._crew.workers)
         since = max(started, min(w.since for w in self._crew.workers))
-        if none_ready and time.monotonic() - since > START_TIMEOUT_S:
+        if none_ready and self._cluster.now() - since > START_TIMEOUT_S:
             raise EvaluatorUnavailable(
                 f"the Ray cluster gave no worker within {START_TIMEOUT_S:.0f} s: free some of its "
                 "CPUs, or lower evaluator.workers"

@@ -204,7 +204,7 @@ class DeviceFile(BaseModel):
 def _parse(source: Path) -> dict[str, Any]:
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DeviceFileError(
             f"{source}: expected JSON written by netlathe, got something else ({error}); "
             "measure the device again"

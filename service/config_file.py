@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -14,24 +16,45 @@ from pydantic import BaseModel, ValidationError
 from service.errors import NotFoundError, UsageError
 
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_VALUES = 10_000
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe loader that refuses repeated keys and aliases (a few aliases can expand to gigabytes)."""
+    """Safe loader that refuses repeated keys, aliases (a few can expand to gigabytes), deep nesting and thousands of values."""
+
+    _depth = _values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+        self._depth, self._values = self._depth + 1, self._values + 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} levels deep")
+        if self._values > MAX_VALUES:
+            raise yaml.YAMLError(f"more than {MAX_VALUES} keys and values")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = {key for key in keys if keys.count(key) > 1}
+        keys = Counter(str(self.construct_object(key, deep=True)) for key, _ in node.value)
+        repeated = sorted(key for key, count in keys.items() if count > 1)
         if repeated:
-            raise yaml.YAMLError(f"key given twice: {sorted(map(str, repeated))}{node.start_mark}")
+            raise yaml.YAMLError(f"key given twice: {repeated}{node.start_mark}")
         return super().construct_mapping(node, deep)
+
+
+def _load(text: str) -> Any:
+    """YAML text as data. Raises yaml.YAMLError."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # its constructors raise all sorts: KeyError for `!!bool x`, ValueError for 2001-99-99
+        raise yaml.YAMLError(f"a value that is none: {error!r:.200}") from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -47,8 +70,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise UsageError(f"{path} is larger than {MAX_BYTES // 1024} KiB: not a run file")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        data = _load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a readable YAML file: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
@@ -57,7 +80,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`data` with each ``a.b=value`` set; values are read as YAML. Raises UsageError."""
-    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(data))
+    result = deepcopy(data)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
@@ -74,7 +97,7 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             if not isinstance(node, dict | list):
                 raise UsageError(f"--set {key}: {parent} is a value, not a group of settings")
         try:
-            value = yaml.safe_load(text)
+            value = _load(text)
         except yaml.YAMLError as error:
             raise UsageError(f"--set {key}: {text!r} is not a YAML value") from error
         if isinstance(node, list):

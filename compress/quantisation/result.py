@@ -99,7 +99,14 @@ class Quantisation:
             maps = {name: _grid_from_dict(row) for name, row in data["maps"].items()}
         except QuantisationError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise QuantisationError(f"not a quantisation file: {error!r}") from error
         return cls(weights=weights, maps=maps)
 

@@ -89,12 +89,18 @@ class FittedDevice:
                 f"{source}: expected a device fitted by netlathe (safetensors), got something else: {error}"
             ) from error
         header = _checked_header(source, text)
-        space = space_from_dict(header.space)
+        try:
+            space = space_from_dict(header.space)
+        except (ValueError, TypeError, OverflowError) as error:  # OverflowError: int of infinity
+            raise DeviceFileError(f"{source}: damaged at space: {error}") from error
         return cls(header, space, _model(source, header, space, arrays))
 
 
 def _checked_header(source: Path, text: str) -> FittedHeader:
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DeviceFileError(f"{source}: its header is no JSON: {error}") from error
     if not isinstance(data, dict) or data.get("kind") != "netlathe_fitted_device":
         raise DeviceFileError(f"{source}: this safetensors file holds no device fitted by netlathe")
     if data.get("schema_version") != FittedHeader.SCHEMA_VERSION:
@@ -114,7 +120,7 @@ def _model(
     source: Path, header: FittedHeader, space: SearchSpace, arrays: Mapping[str, Any]
 ) -> ChoiceModel:
     encoding = ChoiceEncoding(space)
-    if set(arrays) != set(_ARRAYS) or len(arrays["weights"]) != encoding.num_codes:
+    if not _fit(arrays, encoding.num_codes):
         raise DeviceFileError(
             f"{source}: its weights do not fit its space; fit the table again with this netlathe"
         )
@@ -122,3 +128,14 @@ def _model(
     if set(header.others) != set(NUMBERS):
         raise DeviceFileError(f"{source}: damaged at others: expected {', '.join(NUMBERS)}")
     return ChoiceModel(encoding=encoding, left_out=np.empty(0), **fields)
+
+
+def _fit(arrays: Mapping[str, Any], num_codes: int) -> bool:
+    """Whether they are a model's arrays: see `ChoiceModel` for the shapes."""
+    if set(arrays) != set(_ARRAYS):
+        return False
+    weights, factor, centre = (arrays[name] for name in _ARRAYS)
+    shapes = (weights.shape, factor.shape, centre.shape)
+    if shapes != ((num_codes,), (num_codes, centre.size), (centre.size,)):
+        return False
+    return all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values())

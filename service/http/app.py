@@ -8,11 +8,11 @@ import json
 import logging
 import zipfile
 from collections.abc import AsyncIterator, Collection
-from dataclasses import fields
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from deploy.files import PICTURE as ARCHITECTURE_PICTURE
@@ -21,13 +21,13 @@ from service.http import dashboard, sessions
 from service.http.answers import JobPage, NewJob, Problem, Resume, Stop
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
-from service.http.plain import OPEN_PATHS, plain
+from service.http.plain import OPEN_PATHS, PLAIN_TEXT, plain
 from service.jobs.answers import Event, JobAnswer, JobPlan, LogPart
 from service.jobs.folder import JobsFolder
 from service.jobs.local_jobs import forget
 from service.jobs.logs import read_log, tail
 from service.jobs.plan import plan_of
-from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials
+from service.jobs.progress import SessionProgress, Trial, read_progress, read_trials_json
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
 from service.jobs.submitting import resume_job, search_spec, submit_search
@@ -43,7 +43,7 @@ _STATUS = {UsageError: 422, NotFoundError: 404, ConflictError: 409}
 
 JobId = Annotated[str, Path(pattern=f"^{NAME.pattern}$", description="a job's id")]
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 503)
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 415, 421, 422, 503)
 }
 
 
@@ -68,6 +68,7 @@ def make_app(
     app.include_router(dashboard.router, responses=_PROBLEMS)
     app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(dashboard.Dashboard, results=folder.results)
     app.add_middleware(
         Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS, sessions=app.state.sessions
@@ -79,6 +80,13 @@ def _refused(_request: Request, error: Exception) -> Response:
     # what is neither the request's fault nor a state's is the store's: it may be back soon
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 503)
     return JSONResponse({"detail": str(error)}, status_code=status)
+
+
+def _invalid(_request: Request, error: Exception) -> Response:
+    """A request that does not fit the document, in the form of all other problems."""
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return JSONResponse({"detail": "; ".join(faults)}, status_code=422)
 
 
 @router.post("/jobs", status_code=201)
@@ -220,11 +228,7 @@ def trial(
 def points(job_id: JobId, jobs: TheJobs) -> Response:
     """Accuracy, predicted latency and reward of each result so far, strategy by strategy, in order."""
     jobs.store.get(job_id)
-    trials = read_trials(jobs.folder.run(job_id))
-    names = [field.name for field in fields(Trial)]
-    # thousands of rows: written as they are, neither copied (as `asdict` does) nor checked one by one
-    rows = [{name: getattr(trial, name) for name in names} for trial in trials]
-    return Response(json.dumps(rows, allow_nan=False), media_type="application/json")
+    return Response(read_trials_json(jobs.folder.run(job_id)), media_type="application/json")
 
 
 @router.get("/jobs/{job_id}/picture", response_class=Response)
@@ -260,12 +264,12 @@ def export(job_id: JobId, jobs: TheJobs) -> Response:
     return Response(content.getvalue(), media_type="application/zip", headers=headers)
 
 
-@router.get("/jobs/{job_id}/logs", response_class=PlainTextResponse)
-def logs(job_id: JobId, jobs: TheJobs) -> str:
+@router.get("/jobs/{job_id}/logs", response_class=Response, responses=PLAIN_TEXT)
+def logs(job_id: JobId, jobs: TheJobs) -> Response:
     """The last few kilobytes of what its processes said."""
     jobs.store.get(job_id)
     log = jobs.folder.log(job_id)
-    return tail(log) if log.is_file() else ""
+    return PlainTextResponse(tail(log) if log.is_file() else "")
 
 
 @router.get("/jobs/{job_id}/log")

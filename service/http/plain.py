@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
@@ -29,6 +30,9 @@ PAGE_HEADERS = {
     "cache-control": "no-cache",
 }
 
+PLAIN_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
+"""Of a route whose answer is text, but whose problems are JSON: a response class would be said of both."""
+
 plain = APIRouter()
 
 
@@ -37,20 +41,23 @@ def _healthz() -> str:
     return "ok\n"
 
 
-@plain.get("/readyz", response_class=PlainTextResponse, responses={503: {"model": Problem}})
-def _readyz(jobs: TheJobs) -> str:
+_ASKS_THE_STORE: dict[int | str, dict[str, Any]] = {**PLAIN_TEXT, 503: {"model": Problem}}
+
+
+@plain.get("/readyz", response_class=Response, responses=_ASKS_THE_STORE)
+def _readyz(jobs: TheJobs) -> Response:
     jobs.store.counts()
-    return "ok\n"
+    return PlainTextResponse("ok\n")
 
 
-@plain.get("/metrics", response_class=PlainTextResponse)
-def _metrics(jobs: TheJobs) -> str:
+@plain.get("/metrics", response_class=Response, responses=_ASKS_THE_STORE)
+def _metrics(jobs: TheJobs) -> Response:
     """Prometheus text: jobs by state."""
     lines = ["# HELP netlathe_jobs Jobs by state.", "# TYPE netlathe_jobs gauge"]
     lines += [
         f'netlathe_jobs{{state="{state}"}} {count}' for state, count in jobs.store.counts().items()
     ]
-    return "\n".join(lines) + "\n"
+    return PlainTextResponse("\n".join(lines) + "\n")
 
 
 def _page_file(name: str, kind: str) -> Callable[[], Response]:

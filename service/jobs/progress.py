@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeAlias
@@ -80,6 +80,9 @@ class Trial:
     reward: float | None
 
 
+_TRIAL_KEYS = tuple(field.name for field in fields(Trial))
+
+
 def read_progress(folder: RunFolder) -> list[SessionProgress]:
     """The sessions that have begun, in order; [] before the first."""
     return _reader(folder).progress()
@@ -88,6 +91,11 @@ def read_progress(folder: RunFolder) -> list[SessionProgress]:
 def read_trials(folder: RunFolder, session: str | None = None) -> list[Trial]:
     """All results so far, or one session's, in order of proposal."""
     return _reader(folder).trials(session)
+
+
+def read_trials_json(folder: RunFolder) -> str:
+    """All results so far as a JSON list of `Trial`s, made once for each change of the ledger."""
+    return _reader(folder).trials_json()
 
 
 @lru_cache(maxsize=512)
@@ -114,6 +122,7 @@ class _LedgerReader:
         self._lock = Lock()
         self._seen: Signature = ()
         self._sessions: dict[int, _Session] = {}
+        self._json: str | None = None
 
     def progress(self) -> list[SessionProgress]:
         with self._lock:
@@ -125,17 +134,30 @@ class _LedgerReader:
     def trials(self, name: str | None) -> list[Trial]:
         with self._lock:
             self._read()
-            return [
-                trial
-                for session in self._sessions.values()
-                if name in (None, _name(session.row))
-                for _, trial in sorted(session.trials.items())
-            ]
+            return self._trials(name)
+
+    def trials_json(self) -> str:
+        with self._lock:
+            self._read()
+            if self._json is None:
+                # thousands of rows: written as they are, not copied as `asdict` does
+                rows = [{key: getattr(t, key) for key in _TRIAL_KEYS} for t in self._trials(None)]
+                self._json = json.dumps(rows, allow_nan=False)
+            return self._json
+
+    def _trials(self, name: str | None) -> list[Trial]:
+        return [
+            trial
+            for session in self._sessions.values()
+            if name in (None, _name(session.row))
+            for _, trial in sorted(session.trials.items())
+        ]
 
     def _read(self) -> None:
         signature = _signature(self._folder)
         if signature == self._seen:
             return
+        self._json = None
         if not signature or not self._seen or signature[0][:2] != self._seen[0][:2]:
             self._sessions.clear()  # another ledger than before, or none
         with reading_ledger(self._folder) as connection:
@@ -192,19 +214,25 @@ def reading_ledger(folder: RunFolder) -> Iterator[sa.Connection | None]:
     if not (folder.ledger_is_elsewhere or folder.ledger_file.is_file()):
         yield None
         return
-    engine = make_engine(make_url(folder.ledger_url))
+    engine = _engine(folder.ledger_url)
     try:
-        if not sa.inspect(engine).has_table(proposals_table.name):
-            yield None  # its search has only just made the file
-            return
         with engine.connect() as connection:
-            yield connection
+            # its search may have only just made the file
+            ready = sa.inspect(connection).has_table(proposals_table.name)
+            yield connection if ready else None
     except (sa.exc.DBAPIError, ValueError) as error:  # ValueError: no UTF-8, or no JSON
         where = "its database" if folder.ledger_is_elsewhere else folder.ledger_file
         cause = getattr(error, "orig", error)
         raise NetlatheError(f"the ledger of {folder.path}, {where}: {cause}") from error
     finally:
-        engine.dispose()
+        if not folder.ledger_is_elsewhere:
+            engine.dispose()  # thousands of files may be looked at
+
+
+@lru_cache(maxsize=512)
+def _engine(url: str) -> sa.Engine:
+    """A new one would compile each query anew."""
+    return make_engine(make_url(url))
 
 
 def _signature(folder: RunFolder) -> Signature:

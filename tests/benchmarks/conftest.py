@@ -19,6 +19,8 @@ NAMES = (
     "headline_timing",
     "headline_training",
     "mobilenet",
+    "scale",
+    "virtual_cluster",
 )
 
 

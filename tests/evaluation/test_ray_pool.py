@@ -1,4 +1,4 @@
-"""Who trains what when workers fail, without Ray: the pool over a cluster that answers as it is told."""
+"""Who trains what when workers fail or dawdle, without Ray: the pool over a cluster that answers as it is told."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from archspace import Architecture
+from archspace import Architecture, Network, Shape, StagedSpace, StagedSpaceConfig
 from evaluation import (
     ChildResult,
     ChildTask,
@@ -20,42 +21,62 @@ from evaluation import (
 )
 from evaluation.ray_cluster import WorkerLost
 from evaluation.ray_pool import Crew, RayPool, Worker, new_worker
+from evaluation.stragglers import (
+    LEAST_CHILDREN,
+    LEAST_DEADLINE_S,
+    REMEMBERED,
+    Pace,
+    work_of,
+)
 
 FIDELITY = Fidelity(name="search", epochs=1)
 
 
-def task(name: str) -> ChildTask:
+def task(name: str, network: Network | None = None, fidelity: Fidelity = FIDELITY) -> ChildTask:
     architecture = Architecture(space_digest="s", choices=(0,), digest=name, label=name)
     return ChildTask(
-        architecture=architecture, network=None, fidelity=FIDELITY, replicate=0, seed=0
+        architecture=architecture, network=network, fidelity=fidelity, replicate=0, seed=0
     )
 
 
 class FakeCluster:
-    """Actors answer at once: with what `answer` makes of a digest, which may be WorkerLost."""
+    """Actors answer at once: with what `answer` makes of a digest, which may be WorkerLost.
+
+    With `seconds`, the first reply takes as long as it says of a digest, and time passes only while that is waited for.
+    """
 
     dataset = training = recipe = None
 
-    def __init__(self, answer: Callable[[str], Any]) -> None:
+    def __init__(
+        self, answer: Callable[[str], Any], seconds: Callable[[str], float] = lambda digest: 0.0
+    ) -> None:
         self.answer = answer
+        self.seconds = seconds
+        self.time = 0.0
         self.asked: list[str] = []
         self._numbers = count()
         self.actor_class = SimpleNamespace(remote=self._actor)
 
     def _actor(self, *arguments: object) -> Any:
-        def child(task: ChildTask) -> tuple[str, int]:
-            self.asked.append(task.architecture.digest)
-            return (task.architecture.digest, next(self._numbers))
+        def child(task: ChildTask) -> tuple[str, int, float]:
+            digest = task.architecture.digest
+            self.asked.append(digest)
+            return (digest, next(self._numbers), self.time + self.seconds(digest))
 
         return SimpleNamespace(
-            ready=SimpleNamespace(remote=lambda: ("ready", next(self._numbers))),
+            ready=SimpleNamespace(remote=lambda: ("ready", next(self._numbers), self.time)),
             child=SimpleNamespace(remote=child),
         )
 
-    def wait(self, replies: list[Any], timeout_s: float) -> list[Any]:
-        return replies
+    def now(self) -> float:
+        return self.time
 
-    def get(self, reply: tuple[str, int]) -> Any:
+    def wait(self, replies: list[Any], timeout_s: float) -> list[Any]:
+        first = min(reply[2] for reply in replies)
+        self.time = max(self.time, min(first, self.time + 30))
+        return [reply for reply in replies if reply[2] <= self.time]
+
+    def get(self, reply: tuple[str, int, float]) -> Any:
         answer = 1 if reply[0] == "ready" else self.answer(reply[0])
         if isinstance(answer, Exception):
             raise answer
@@ -74,7 +95,8 @@ def make_pool(
 ) -> tuple[RayPool, list[Worker]]:
     config = EvaluatorConfig.model_validate({"kind": "ray", "max_retries": 1, **settings})
     made = [new_worker(f"w{i}", cluster, config) for i in range(workers)]  # type: ignore[arg-type]
-    return RayPool("child", Crew(made), cluster, config), made  # type: ignore[arg-type]
+    crew = Crew(made, Pace(config.straggler_factor))
+    return RayPool("child", crew, cluster, config), made  # type: ignore[arg-type]
 
 
 def all_of(pool: RayPool) -> dict[int, ChildResult]:
@@ -143,6 +165,113 @@ def test_closing_replaces_busy_workers_and_only_once() -> None:
     assert not any(worker in workers for worker in busy)
     after = list(workers)
     for worker in workers:
-        worker.begin("for another pool", ("x", 1), 0)
+        worker.begin("for another pool", ("x", 1, 0.0), 0, now=0.0)
     pool.close()
     assert workers == after
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    config = StagedSpaceConfig.model_validate(
+        {"stem_channels": 8, "stages": [{"channels": 16, "layers": 1, "stride": 1}]}
+    )
+    space = StagedSpace(config, input_shape=Shape(1, 8, 8), num_classes=10)
+    return space.resolve(space.sample(np.random.default_rng(0)))
+
+
+def straggling(network: Network, seconds: list[float], **settings: Any) -> tuple[Any, FakeCluster]:
+    """The result of a child that takes so long at each try, after nine of the same size that took 100 s."""
+    left = list(seconds)
+    cluster = FakeCluster(good, lambda digest: left.pop(0) if digest == "slow" else 100.0)
+    pool, _ = make_pool(cluster, workers=1, **settings)
+    for number in range(9):
+        pool.add(number, task(f"usual-{number}", network))
+    pool.add(9, task("slow", network))
+    return all_of(pool)[9], cluster
+
+
+@pytest.mark.parametrize("factor", [3.0, 1.5])
+def test_a_straggler_is_begun_anew_once_and_gets_its_result(
+    network: Network, factor: float
+) -> None:
+    result, cluster = straggling(network, [5000, 100], straggler_factor=factor)
+    assert result == good("slow")
+    assert cluster.asked.count("slow") == 2
+    # given up at its deadline (looked at every 30 s), then 100 s more
+    assert cluster.time == pytest.approx(9 * 100 + factor * 100 + 100, abs=31)
+
+
+def test_the_second_time_a_slow_child_may_take_as_long_as_it_wants(network: Network) -> None:
+    result, cluster = straggling(network, [2000, 2000])
+    assert result == good("slow"), "never a failure"
+    assert cluster.asked.count("slow") == 2
+
+
+def test_a_straggler_that_hangs_again_times_out(network: Network) -> None:
+    result, cluster = straggling(network, [1e9, 1e9], child_timeout_s=1000)
+    assert result.failure is FailureReason.TIMEOUT
+    assert cluster.asked.count("slow") == 2
+
+
+def test_no_factor_no_deadline(network: Network) -> None:
+    result, cluster = straggling(network, [2000], straggler_factor=None)
+    assert result == good("slow")
+    assert cluster.asked.count("slow") == 1
+
+
+def test_giving_up_a_straggler_costs_it_none_of_its_tries(network: Network) -> None:
+    left = [5000.0]
+    answers = [WorkerLost("gone"), good("slow")]
+    cluster = FakeCluster(
+        lambda digest: answers.pop(0) if digest == "slow" else good(digest),
+        lambda digest: left.pop() if digest == "slow" and left else 100.0,
+    )
+    pool, _ = make_pool(cluster, workers=1, max_retries=1)
+    for number in range(9):
+        pool.add(number, task(f"usual-{number}", network))
+    pool.add(9, task("slow", network))
+    assert all_of(pool)[9] == good("slow")
+    assert cluster.asked.count("slow") == 3, "given up, lost, and trained"
+
+
+def test_nothing_is_predicted_before_some_children_have_ended(network: Network) -> None:
+    pace, work = Pace(3.0), work_of(task("a", network))
+    for _ in range(LEAST_CHILDREN - 1):
+        pace.learn(work, 100.0)
+        assert pace.deadline_s(work) is None
+    pace.learn(work, 100.0)
+    assert pace.deadline_s(work) == pytest.approx(300)
+    assert pace.deadline_s(work_of(task("b"))) is None, "nothing is known of its work"
+
+
+def test_a_deadline_follows_the_work_and_is_a_minute_at_least(network: Network) -> None:
+    pace, work = Pace(2.0), work_of(task("a", network))
+    twice = Fidelity(name="twice", epochs=2)
+    quarter = Fidelity(name="quarter", epochs=1, resolution=4)  # of a height of 8
+    tenth = Fidelity(name="tenth", epochs=1, data_fraction=0.1)
+    for _ in range(LEAST_CHILDREN):
+        pace.learn(work, 200.0)
+    assert pace.deadline_s(work_of(task("b", network, twice))) == pytest.approx(800)
+    assert pace.deadline_s(work_of(task("c", network, quarter))) == pytest.approx(100)
+    assert pace.deadline_s(work_of(task("d", network, tenth))) == LEAST_DEADLINE_S
+    assert work_of(task("d", network, tenth)) == pytest.approx(0.1 * work)
+
+
+def test_the_latest_children_set_the_pace(network: Network) -> None:
+    pace, work = Pace(2.0), work_of(task("a", network))
+    for seconds in (100.0, 200.0):
+        for _ in range(REMEMBERED):
+            pace.learn(work, seconds)
+        assert pace.deadline_s(work) == pytest.approx(2 * seconds)
+
+
+def test_children_that_began_before_anything_was_known_are_judged_too(network: Network) -> None:
+    left = [5000.0]
+    cluster = FakeCluster(good, lambda digest: left.pop() if digest == "slow" and left else 100.0)
+    pool, _ = make_pool(cluster, workers=10)
+    pool.add(0, task("slow", network))
+    for number in range(1, 10):
+        pool.add(number, task(f"usual-{number}", network))
+    assert all_of(pool)[0] == good("slow")
+    assert cluster.asked.count("slow") == 2
+    assert cluster.time < 500

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from archspace import Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
 from latency_models import DeviceFile, DeviceFileError, ProfileConfig, profile_device
+from tests.damage import at_most, damaged_bytes, damaged_json
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,15 @@ def test_energy_of_measured_networks_is_measured_with_the_profile_s_counter(
         )
     assert still == gone
     assert "predicted, not measured" in caplog.text
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_whatever_is_damaged_is_named(
+    file: DeviceFile, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.json"
+    content = file.model_dump_json().encode()
+    path.write_bytes(data.draw(damaged_json(content) | damaged_bytes(content)))
+    with at_most(DeviceFileError):
+        DeviceFile.load(path).cost_model()

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from archspace import NasBench201Space
 from latency_models import ChoiceTable, DeviceFileError, FittedDevice, TableError, fit_device
+from tests.damage import at_most, damaged_bytes, damaged_json
 
 SPACE = NasBench201Space()
 RNG = np.random.default_rng(0)
@@ -89,3 +92,34 @@ def test_files_that_are_none(fitted: FittedDevice, tmp_path: Path) -> None:
     save_file({"weights": np.zeros(3)}, bad)
     with pytest.raises(DeviceFileError, match="no device fitted"):
         FittedDevice.load(bad)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_is_damaged_is_named(
+    fitted: FittedDevice, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    fitted.save(path)
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged_bytes(path.read_bytes())))
+    else:
+        header = data.draw(damaged_json(fitted.header.model_dump_json().encode()))
+        save_file(load_file(path), path, metadata={"netlathe": header.decode("utf-8", "replace")})
+    with at_most(DeviceFileError):
+        FittedDevice.load(path).model.predict_with_std(CHOICES[:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [("factor", np.zeros((3, 2), np.float32)), ("centre", np.zeros(1, np.float32)), ("weights", np.zeros((30, 2)))],
+)  # fmt: skip
+def test_arrays_that_do_not_fit(
+    fitted: FittedDevice, tmp_path: Path, name: str, array: np.ndarray
+) -> None:
+    path = tmp_path / "d.safetensors"
+    fitted.save(path)
+    metadata = {"netlathe": fitted.header.model_dump_json()}
+    save_file({**load_file(path), name: array}, path, metadata=metadata)
+    with pytest.raises(DeviceFileError, match="do not fit"):
+        FittedDevice.load(path)

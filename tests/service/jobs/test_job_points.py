@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from evaluation.storage import make_engine, make_url
 from evaluation.tables import metadata, proposals_table, sessions_table
-from service.jobs.progress import read_progress, read_trials
+from service.jobs.progress import read_progress, read_trials, read_trials_json
 from service.run_folder import RunFolder
 
 
@@ -49,7 +51,9 @@ def test_sessions_and_trials_by_hand(tmp_path: Path) -> None:
     trials = read_trials(folder, "ppo-3")
     assert [trial.accuracy for trial in trials] == [0.5, 0.9, None, 0.5, None]
     assert read_trials(folder, "other") == []
+    assert json.loads(read_trials_json(folder)) == [asdict(trial) for trial in trials]
     with engine.begin() as connection:  # what comes later is seen
         connection.execute(sa.insert(proposals_table), [row(5, "0.99", 1.0, 8.0)])
     engine.dispose()
+    assert len(json.loads(read_trials_json(folder))) == 6
     assert read_progress(folder)[0].best_digest == "d5"

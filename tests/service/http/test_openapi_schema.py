@@ -1,0 +1,74 @@
+"""Requests made from the OpenAPI document, good and bad: no answer is a 5xx, and each is one that the document knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+
+from service.http.app import make_app
+from service.jobs.folder import JobsFolder
+from service.jobs.spec import JobSpec
+from service.jobs.store import JobStore
+from service.jobs.submitting import search_spec
+
+schemathesis = pytest.importorskip("schemathesis")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+TOKEN = "correct-horse-battery-staple"
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+CONFIG: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[3] / "configs" / "digits-quick.yaml").read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    search_spec(CONFIG, source="config")  # loads what takes seconds to load
+    folder = JobsFolder(tmp_path_factory.mktemp("results"))
+    store = JobStore(folder.database_url)
+    for name in ("0", "a", "one"):  # ids as a generator of requests finds them
+        store.submit(name, JobSpec(config=CONFIG, seed=0))
+        store.cancel(name)  # its stream ends
+    yield make_app(store, folder, token=TOKEN, hosts={"localhost", "testserver"})
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def document(app: FastAPI) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=AUTH)
+
+
+def operations() -> list[tuple[str, str]]:
+    paths = make_app(None, None, token=None, hosts=()).openapi()["paths"]  # type: ignore[arg-type]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [
+        (method, path, mode)
+        for method, path in operations()
+        for mode in ("positive", "negative")
+        if mode == "positive" or path.startswith("/api/")  # the others take nothing
+    ],
+)
+def test_answers_are_what_the_document_says(
+    document: Any, method: str, path: str, mode: str
+) -> None:
+    operation = document[path][method]
+    # what a config may hold, its own validation says, not the document
+    excluded = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+
+    @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode)))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    def answers(case: Any) -> None:
+        case.call_and_validate(headers=AUTH, excluded_checks=excluded, timeout=60)
+
+    answers()
