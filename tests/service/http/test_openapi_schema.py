@@ -46,7 +46,9 @@ def document(app: FastAPI) -> Any:
 
 
 def operations() -> list[tuple[str, str]]:
-    paths = make_app(None, None, token=None, hosts=()).openapi()["paths"]  # type: ignore[arg-type]
+    nothing = JobsFolder(Path())
+    app = make_app(None, nothing, token=None, hosts=())  # type: ignore[arg-type]
+    paths = app.openapi()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 

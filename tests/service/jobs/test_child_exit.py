@@ -14,7 +14,7 @@ import sys
 from service import cli
 from service.jobs import child
 
-def main():
+def main(*, for_server):
     {body}
 
 cli.main = main
