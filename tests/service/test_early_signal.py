@@ -25,6 +25,4 @@ def test_a_signal_during_the_imports(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(sys.modules, "service.run", Slow("service.run"))
     with pytest.raises(StoppedError, match="netlathe resume"):
-        run_resume_verb(
-            folder.path, accept_drift=False, add_trials=0, budget=0, as_json=False
-        )
+        run_resume_verb(folder.path, accept_drift=False, add_trials=0, budget=0, as_json=False)
