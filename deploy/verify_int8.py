@@ -40,7 +40,7 @@ _MALFORMED = (
     TypeError,
     AttributeError,
     IndexError,
-    OverflowError,
+    ArithmeticError,
     RecursionError,
 )
 """What JSON that is something else than expected can make of code that takes it apart."""
@@ -76,7 +76,8 @@ def check_quantisation(directory: Path, document: ArchitectureDocument) -> str:
     for name, form in data["weights"].items():
         values = weights[f"layers.{name}.{layers[name].op}.weight"]
         try:
-            wrong = _off_grid(values, form)
+            with np.errstate(over="raise"):
+                wrong = _off_grid(values, form)
         except _MALFORMED as error:
             raise BrokenExport(f"{files.QUANTISATION}: grid of layer {name}: {error!r}") from error
         if wrong:

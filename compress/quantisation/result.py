@@ -95,8 +95,9 @@ class Quantisation:
                 raise QuantisationError(
                     f"schema_version: expected {JSON_VERSION}, got {data['schema_version']}"
                 )
-            weights = {name: _form_from_dict(row) for name, row in data["weights"].items()}
-            maps = {name: _grid_from_dict(row) for name, row in data["maps"].items()}
+            with np.errstate(over="raise"):  # a step that float32 cannot hold
+                weights = {name: _form_from_dict(row) for name, row in data["weights"].items()}
+                maps = {name: _grid_from_dict(row) for name, row in data["maps"].items()}
         except QuantisationError:
             raise
         except (
@@ -104,7 +105,7 @@ class Quantisation:
             KeyError,
             TypeError,
             AttributeError,
-            OverflowError,
+            ArithmeticError,
             RecursionError,
         ) as error:
             raise QuantisationError(f"not a quantisation file: {error!r}") from error
