@@ -237,6 +237,7 @@ def import_ray(*, own: bool) -> Any:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
+        import ray.util.scheduling_strategies
     except Exception as error:  # half-installed packages raise all sorts of things
         raise EvaluatorUnavailable(
             f"Ray cannot be imported ({type(error).__name__}: {error}); reinstall it, or set "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from evaluation.ray_cluster import SignalHandlersKept, import_ray, join, kill_actor, value_of
+
+_HEAD = "node:__internal_head__"
+"""A resource of the head node alone."""
 
 
 class RayHosts:
@@ -16,6 +20,7 @@ class RayHosts:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self._hosted: Counter[str] = Counter()  # so far, by node
         self._ray = import_ray(own=False)
         with SignalHandlersKept():
             join(self._ray, address)
@@ -31,15 +36,27 @@ class RayHosts:
         return frozenset(node["NodeManagerHostname"] for node in self._ray.nodes() if node["Alive"])
 
     def host(self, kind: type, *arguments: Any) -> Any:
-        """An actor of `kind` somewhere: it takes no CPU, and answers several calls at the same time."""
+        """An actor of `kind` somewhere: it takes no CPU, and answers several calls at the same time.
+
+        Not on the head node, unless that is the only one: whoever lives there dies with the whole cluster.
+        """
+        node = self._next_node()
+        self._hosted[node] += 1
+        affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         remote = self._ray.remote(
             num_cpus=0,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=4,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=affinity(node, soft=True),  # elsewhere, if that node has just died
         )
         return remote(kind).remote(*arguments)
+
+    def _next_node(self) -> str:
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        others = [node for node in nodes if _HEAD not in node["Resources"]]
+        ids: list[str] = [node["NodeID"] for node in others or nodes]
+        return min(ids, key=lambda node: self._hosted[node])
 
     def is_there(self, reply: Any) -> bool:
         """Whether a reply can be had without waiting."""

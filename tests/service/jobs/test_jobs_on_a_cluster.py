@@ -43,6 +43,10 @@ class RayNodes:
         head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
         self._start(*head, f"--temp-dir={self._temp.name}")
 
+    @property
+    def head(self) -> subprocess.Popen[bytes]:
+        return self._nodes[0]
+
     def add(self) -> None:
         self._start(f"--address={self.address}", "--num-cpus=1")
 
@@ -113,7 +117,7 @@ def test_a_node_that_dies_takes_nothing_with_it(
     place.serve("--ray", nodes.address)
     place.wait_for(lambda: place.children() >= 4, seconds=180)
     (search,) = processes_of(place)
-    print("controller on", nodes._nodes.index(nodes.node_of(search)))
+    assert nodes.node_of(search) is not nodes.head
     nodes.kill(nodes.node_of(search))
     nodes.add()
     place.wait_for(lambda: "RECOVERING" in place.states(), seconds=180)
