@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from evaluation.ray_cluster import SignalHandlersKept, import_ray, join, kill_actor, value_of
+from evaluation.ray_cluster import (
+    SignalHandlersKept,
+    WorkerLost,
+    import_ray,
+    join,
+    kill_actor,
+    value_of,
+)
 
 _HEAD = "node:__internal_head__"
 """A resource of the head node alone."""
@@ -39,7 +48,14 @@ class RayHosts:
         """An actor of `kind` somewhere: it takes no CPU, and answers several calls at the same time.
 
         Not on the head node, unless that is the only one: whoever lives there dies with the whole cluster.
+
+        Raises:
+            WorkerLost: the cluster does not answer.
         """
+        with _cluster_answers():
+            return self._host(kind, *arguments)
+
+    def _host(self, kind: type, *arguments: Any) -> Any:
         node = self._next_node()
         self._hosted[node] += 1
         affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
@@ -59,8 +75,9 @@ class RayHosts:
         return min(ids, key=lambda node: self._hosted[node])
 
     def is_there(self, reply: Any) -> bool:
-        """Whether a reply can be had without waiting."""
-        return bool(self._ray.wait([reply], num_returns=1, timeout=0)[0])
+        """Whether a reply can be had without waiting. Raises WorkerLost: the cluster does not answer."""
+        with _cluster_answers():
+            return bool(self._ray.wait([reply], num_returns=1, timeout=0)[0])
 
     def get(self, reply: Any) -> Any:
         """As `Cluster.get`. Raises WorkerLost, and what the host's code raised."""
@@ -74,3 +91,12 @@ class RayHosts:
         """Leave the cluster; all that is hosted for this process ends. Safe to call twice."""
         with SignalHandlersKept():
             self._ray.shutdown()
+
+
+@contextmanager
+def _cluster_answers() -> Iterator[None]:
+    """Raises WorkerLost where it does not: Ray raises all sorts of things then."""
+    try:
+        yield
+    except Exception as error:
+        raise WorkerLost(" ".join(str(error).split())) from error

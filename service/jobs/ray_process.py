@@ -7,6 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from archspace import write_atomic
@@ -48,15 +49,17 @@ class RayJobProcess(JobHandle):
         self._machine = ""
         self._code: int | None = None
         self._fault = ""
-        self._host = hosts.host(ProcessHost)
-        self._begun: Any = self._host.start.remote(
-            command,
-            str(folder.run(job_id).path.absolute()),
-            str(self.log.absolute()),
-            _own(environment),
-            _proof(folder),
-        )
+        self._host: Any = None
+        self._begun: Any = None
         self._ended: Any = None
+        run, log = folder.run(job_id).path.absolute(), self.log.absolute()
+        try:
+            self._host = hosts.host(ProcessHost)
+            self._begun = self._host.start.remote(
+                command, str(run), str(log), _own(environment), _proof(folder)
+            )
+        except WorkerLost as error:
+            self._is_gone(error)
 
     @property
     def where(self) -> str:
@@ -71,8 +74,11 @@ class RayJobProcess(JobHandle):
             except FolderNotShared as error:
                 self._code, self._fault = UsageError.server_code(), str(error)
             except WorkerLost as error:
-                self._code, self.lost, self._fault = -signal.SIGKILL, True, str(error)
+                self._is_gone(error)
         return self._code
+
+    def _is_gone(self, error: WorkerLost) -> None:
+        self._code, self.lost, self._fault = -signal.SIGKILL, True, str(error)
 
     def _look(self) -> int | None:
         if self._ended is None:
@@ -86,20 +92,23 @@ class RayJobProcess(JobHandle):
         return int(self._hosts.get(self._ended)) if self._hosts.is_there(self._ended) else None
 
     def ask_to_stop(self) -> None:
-        self._host.stop.remote()
+        if self._code is None:
+            self._host.stop.remote()
 
     def kill(self) -> None:
         if self._code is not None:
             return
         killed = self._host.kill.remote()
         end = time.monotonic() + KILL_TIMEOUT_S
-        while not self._hosts.is_there(killed) and time.monotonic() < end:
-            time.sleep(0.05)
-        self._hosts.kill(self._host)
+        with suppress(WorkerLost):
+            while not self._hosts.is_there(killed) and time.monotonic() < end:
+                time.sleep(0.05)
+        self.close()
         self._code = -signal.SIGKILL
 
     def close(self) -> None:
-        self._hosts.kill(self._host)
+        if self._host is not None:
+            self._hosts.kill(self._host)
 
     def last_words(self) -> str:
         return self._fault or super().last_words()

@@ -46,9 +46,12 @@ class FakeHosts:
     def __init__(self) -> None:
         self.actor = FakeActor()
         self.killed: list[Any] = []
+        self.fault: WorkerLost | None = None
 
     def host(self, kind: type) -> FakeActor:
         assert kind is ProcessHost
+        if self.fault is not None:
+            raise self.fault
         return self.actor
 
     def is_there(self, reply: Future[Any]) -> bool:
@@ -90,6 +93,16 @@ def test_a_machine_that_is_gone_is_no_death(process: RayJobProcess, hosts: FakeH
     process.exit_code()
     hosts.actor.wait.reply.set_exception(WorkerLost("its node died"))
     assert (process.exit_code(), process.lost, process.last_words()) == (-9, True, "its node died")
+
+
+def test_a_cluster_that_does_not_answer(hosts: FakeHosts, tmp_path: Path) -> None:
+    hosts.fault = WorkerLost("no answer")
+    process = RayJobProcess("one", SPEC, JobsFolder(tmp_path), {}, hosts)  # type: ignore[arg-type]
+    process.ask_to_stop()
+    process.kill()
+    process.close()
+    assert (process.exit_code(), process.lost, process.last_words()) == (-9, True, "no answer")
+    assert hosts.killed == []
 
 
 def test_a_cluster_without_a_place(
