@@ -17,13 +17,7 @@ import sqlalchemy as sa
 
 from evaluation.storage import make_url
 from tests.service.command_line import netlathe
-from tests.service.jobs.test_jobs_end_to_end import (
-    CONFIG,
-    TINY,
-    Place,
-    assert_as_undisturbed,
-    processes_of,
-)
+from tests.service.jobs.place import CONFIG, TINY, Place, assert_as_undisturbed, processes_of
 
 pytestmark = pytest.mark.slow
 
@@ -44,23 +38,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with server.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     server.dispose()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "results")
-    yield made
-    for server in made.servers:
-        server.kill()
-        server.communicate()
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
-    done = netlathe("search", CONFIG, "--out", run, *TINY)
-    assert done.returncode == 0, done.stderr
-    return run / "device.json"
 
 
 def test_a_machine_is_lost_with_its_disk(

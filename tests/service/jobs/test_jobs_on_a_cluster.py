@@ -15,14 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.service.command_line import netlathe
-from tests.service.jobs.test_jobs_end_to_end import (
-    CONFIG,
-    TINY,
-    Place,
-    assert_as_undisturbed,
-    processes_of,
-)
+from tests.service.jobs.place import CONFIG, TINY, Place, assert_as_undisturbed, processes_of
 
 pytestmark = pytest.mark.ray
 ON_RAY = [*TINY[:-2], "--set", "evaluator.kind=ray", "--set", "evaluator.workers=2"]
@@ -91,23 +84,6 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayNodes]
         made.add()
         made.add()
         yield made
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "results")
-    yield made
-    for server in made.servers:
-        server.kill()
-        server.communicate()
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
-    done = netlathe("search", CONFIG, "--out", run, *TINY)
-    assert done.returncode == 0, done.stderr
-    return run / "device.json"
 
 
 def test_a_node_that_dies_takes_nothing_with_it(
