@@ -150,11 +150,6 @@ class Cluster:
         """CPUs of the whole cluster, at least 1."""
         return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
-    @property
-    def num_nodes(self) -> int:
-        """Machines of the cluster."""
-        return sum(1 for node in self._ray.nodes() if node["Alive"])
-
     def now(self) -> float:
         """Seconds on the clock that `wait` goes by."""
         return time.monotonic()

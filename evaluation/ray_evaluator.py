@@ -58,11 +58,6 @@ class RayEvaluator(Evaluator):
     def key(self) -> str:
         return self._key
 
-    @property
-    def multi_node(self) -> bool:
-        """Whether children may run on other machines; the ledger must then not be on one's own disk."""
-        return self._config.address is not None and self._started().num_nodes > 1
-
     def warm_up(self) -> None:
         """Start or join the cluster (seconds) and start its workers, which go on loading torch by themselves."""
         if not self._crew.workers:

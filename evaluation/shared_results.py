@@ -27,14 +27,8 @@ MAX_RESULT_CHARS = 16_384
 """A result whose JSON is longer is not kept; real ones have a few hundred."""
 _CHUNK = 500
 """Keys in one query: databases limit the number of parameters."""
-_POSTGRES_LIMITS = {  # a network that is gone must not hold a search up
-    "connect_timeout": "5",  # seconds
-    "tcp_user_timeout": f"{BUSY_TIMEOUT_S * 1000:.0f}",  # ms
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "2",
-    "options": f"-c lock_timeout={BUSY_TIMEOUT_S:.0f}s",
-}
+_LOCK_LIMIT = {"options": f"-c lock_timeout={BUSY_TIMEOUT_S:.0f}s"}
+"""Of PostgreSQL: nobody's lock may hold a search up. Networks that are gone are `make_engine`'s concern."""
 
 metadata = sa.MetaData()
 
@@ -79,7 +73,7 @@ class SharedResults:
         self._where = parsed.render_as_string(hide_password=True)
         is_postgres = parsed.get_backend_name() == "postgresql"
         if is_postgres:
-            parsed = parsed.set(query={**_POSTGRES_LIMITS, **parsed.query})
+            parsed = parsed.set(query={**_LOCK_LIMIT, **parsed.query})
         self._insert: Any = postgresql.insert if is_postgres else sqlite.insert
         self._is_prepared = False
         try:

@@ -31,8 +31,8 @@ class ProcessHost:
         log: str,
         environment: Mapping[str, str],
         proof: tuple[str, str],
-    ) -> tuple[str, int]:
-        """(name of this machine, the process's id).
+    ) -> None:
+        """Begin; the log says where.
 
         Args:
             proof: a file in the results folder, and what the server wrote into it.
@@ -58,7 +58,6 @@ class ProcessHost:
             words.write(f"process {self._process.pid} on {machine}\n")
         if self._is_to_stop:
             self.stop()
-        return machine, self._process.pid
 
     def wait(self) -> int:
         """Its exit code, when it has ended; nothing of its group stays then."""

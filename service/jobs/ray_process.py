@@ -46,7 +46,6 @@ class RayJobProcess(JobHandle):
         self._log_start = begin_log(self.log)
         self.started = time.monotonic()
         self._hosts = hosts
-        self._machine = ""
         self._code: int | None = None
         self._fault = ""
         self._host: Any = None
@@ -83,7 +82,7 @@ class RayJobProcess(JobHandle):
     def _look(self) -> int | None:
         if self._ended is None:
             if self._hosts.is_there(self._begun):
-                self._machine, _ = self._hosts.get(self._begun)
+                self._hosts.get(self._begun)  # raises where it could not begin
                 self._ended = self._host.wait.remote()
             elif time.monotonic() - self.started > PLACE_TIMEOUT_S:
                 self._hosts.kill(self._host)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, train_child
 from compress import TrainedModel
+from evaluation import child_runner
 from tests.compress.pruning.pruning_networks import mixed_network
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Tests share the machine with others: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with child_runner.one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

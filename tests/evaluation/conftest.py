@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from archspace import Architecture, Choices, Network, Shape, StagedSpace, StagedSpaceConfig
 from child_models import Dataset, DigitsConfig, load_data
@@ -27,6 +26,7 @@ from evaluation import (
     NotSupported,
     ObjectiveBounds,
     TrainedChild,
+    child_runner,
     make_objective,
 )
 from latency_models import Cost
@@ -182,10 +182,8 @@ def open_session(
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Trainings in tests share the machine with others: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with child_runner.one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

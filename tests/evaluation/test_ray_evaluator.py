@@ -203,7 +203,6 @@ def test_the_callers_signal_handlers_and_home_stay(
     evaluator = make_evaluator()
     evaluator.warm_up()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
-    assert not evaluator.multi_node
     children = psutil.Process().children(recursive=True)
     assert len(children) > 2
     evaluator.close()
@@ -322,7 +321,6 @@ def test_a_cluster_that_runs_already_is_joined_and_left_running(
         results = _bare(evaluator.evaluate(tasks(3, SHORT)))
         assert all(result.failure is None for result in results)
         assert len(evaluator.status()) == 2
-        assert not evaluator.multi_node
         evaluator.close()
         socket.create_connection(("127.0.0.1", port), timeout=5).close()  # it still runs
     finally:
