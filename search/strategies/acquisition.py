@@ -16,7 +16,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
 from evaluation import Evaluation, Objective
-from search.surrogates import AccuracySurrogate, Posterior
+from search.surrogates import AccuracySurrogate, ExpectedCosts, Posterior
 
 Floats = NDArray[np.float64]
 
@@ -24,8 +24,16 @@ NODES = 10
 """Of the quadrature; exact for polynomials of degree 19."""
 OPTIMISM = 2.0
 """Standard deviations that are added where no candidate promises anything: the mean of an exponential distribution."""
-_NODES, _WEIGHTS = hermegauss(NODES)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+def _quadrature(nodes: int) -> tuple[Floats, Floats]:
+    """Nodes in standard deviations, and their weights, which sum to 1."""
+    places, weights = hermegauss(nodes)
+    return places, weights / weights.sum()
+
+
+_NODES, _WEIGHTS = _quadrature(NODES)
+_COST_NODES, _SURE = _quadrature(3), _quadrature(1)
 
 
 class Utility(Protocol):
@@ -145,19 +153,23 @@ def front_reference(objective: Objective, points: Floats) -> tuple[float, float]
 
 
 def expected_gain(
-    surrogate: AccuracySurrogate, posterior: Posterior, costs: Floats, utility: Utility
+    surrogate: AccuracySurrogate, posterior: Posterior, costs: ExpectedCosts, utility: Utility
 ) -> Floats:
-    """Expectation of `utility` over the accuracies that the surrogate thinks possible: (n,), NaN where costs are unknown."""
-    gain = np.zeros(len(costs))
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        gain += weight * utility(surrogate.accuracies(posterior.mean + node * posterior.std), costs)
+    """Expectation of `utility` over the accuracies and costs that are thought possible: (n,), NaN where costs are unknown."""
+    gain = np.zeros(len(costs.mean))
+    cost_nodes = _COST_NODES if costs.log_std.any() else _SURE
+    for cost_node, cost_weight in zip(*cost_nodes, strict=True):
+        possible = costs.at(cost_node)
+        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+            accuracies = surrogate.accuracies(posterior.mean + node * posterior.std)
+            gain += cost_weight * weight * utility(accuracies, possible)
     return gain
 
 
 def picks(
     surrogate: AccuracySurrogate,
     posterior: Posterior,
-    costs: Floats,
+    costs: ExpectedCosts,
     utility: Utility,
     count: int,
     rng: np.random.Generator,
@@ -169,7 +181,7 @@ def picks(
     random picks would end the search there, and a surrogate is seldom as right as it is sure.
     """
     chosen: list[int] = []
-    free = np.ones(len(costs), dtype=np.bool_)
+    free = np.ones(len(costs.mean), dtype=np.bool_)
     while len(chosen) < count:
         gain = expected_gain(surrogate, posterior, costs, utility)
         free &= ~np.isnan(gain)
@@ -178,11 +190,11 @@ def picks(
         best = int(np.argmax(np.where(free, gain, -np.inf)))
         if gain[best] <= 0:
             optimistic = posterior.mean + rng.exponential(OPTIMISM) * posterior.std
-            margin = utility.margin(surrogate.accuracies(optimistic), costs)
+            margin = utility.margin(surrogate.accuracies(optimistic), costs.mean)
             best = int(np.argmax(np.where(free, margin, -np.inf)))
         chosen.append(best)
         free[best] = False
         expected = float(surrogate.accuracies(posterior.mean[best : best + 1])[0])
-        utility.take(expected, costs[best])
+        utility.take(expected, costs.mean[best])
         posterior.take(best)
     return chosen

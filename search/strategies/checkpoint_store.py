@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT = 3
 _ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
 _NAME = re.compile(r"at-(\d{8})")

@@ -13,7 +13,7 @@ from envs import OWN_LIMITS, CostBounds
 from evaluation import LedgerSession
 from search.strategies.model_based_config import PPOConfig
 from search.strategies.preference import Weights, preference_weights
-from search.surrogates import AccuracySurrogate
+from search.surrogates import AccuracySurrogate, CostCorrection
 
 ACCURACY_ALONE = (1.0, 0.0, 0.0)
 """Preference weights of an episode under a limit."""
@@ -34,8 +34,9 @@ class Imagination:
     Args:
         config: number of environments, and how preferences are drawn.
         bounds: say how cheap and how costly the space's networks are.
-        session: gives costs and the objective.
+        session: gives expected costs and the objective.
         surrogate: gives accuracies; fitted before anything is scored.
+        costs: what expected costs are wrong about.
         rng: draws preferences and optimism.
 
     Attributes:
@@ -51,12 +52,14 @@ class Imagination:
         bounds: CostBounds,
         session: LedgerSession,
         surrogate: AccuracySurrogate,
+        costs: CostCorrection,
         rng: np.random.Generator,
     ) -> None:
         self._config = config
         self._bounds = bounds
         self._session = session
         self._surrogate = surrogate
+        self._costs = costs
         self._rng = rng
         self.samples: dict[Choices, None] = {}
         self.weights, self.limits = self._drawn_preferences()
@@ -72,7 +75,8 @@ class Imagination:
         accuracies = self._surrogate.accuracies(
             posterior.mean + self._rng.exponential(self._config.optimism) * posterior.std
         )
-        rewards = self._rewards(accuracies, self._session.expected_costs(batch))
+        costs = self._costs(batch, self._session.expected_costs(batch))
+        rewards = self._rewards(accuracies, costs.mean)
         self.weights, self.limits = self._drawn_preferences()
         return [Imagined(float(reward)) for reward in rewards]
 

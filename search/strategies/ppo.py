@@ -43,7 +43,6 @@ from search.strategies.preference import preference_weights
 from search.strategies.ranked_search import scored_children
 from search.strategies.reward_scaling import RewardScaler
 from search.strategies.surrogate_search import SurrogateSearch
-from search.surrogates import Hyperparameters
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +96,9 @@ class PPOSearch(SurrogateSearch):
     def begin(self, session: LedgerSession) -> None:
         super().begin(session)
         config = self._config
-        self._imagination = Imagination(config, self.bounds, session, self.surrogate, self.rng)
+        self._imagination = Imagination(
+            config, self.bounds, session, self.surrogate, self.costs, self.rng
+        )
         self._env: ArchitectureVecEnv[Imagined] = ArchitectureVecEnv(
             self._imagination,
             self.bounds,
@@ -249,15 +250,14 @@ class PPOSearch(SurrogateSearch):
 
     def _taken(self, session: LedgerSession) -> Checkpoint:
         checkpoint = capture(self._model, self._env, sequence=len(session.history), rewards=())
-        learnt = self.surrogate.learner.hyperparameters
         own = {
             "rng": self.rng.bit_generator.state,
             "weights": self._imagination.weights.tolist(),
             "limits": limits_to_json(self._imagination.limits),
             "rankings": [astuple(ranking) for ranking in self.rankings],
             "known": sorted(list(choices) for choices in self.known),
-            "learnt_at": self.surrogate.learner.learnt_at,
-            "learnt": learnt and [dict(learnt.log_weights), learnt.log_signal, learnt.log_noise],
+            "accuracy": self.surrogate.learner.state,
+            "costs": self.costs.state,
         }
         return replace(checkpoint, state={**checkpoint.state, "search": own})
 
@@ -269,7 +269,5 @@ class PPOSearch(SurrogateSearch):
             self.remember(evaluation.architecture.choices)
         self.known.update(tuple(choices) for choices in state["known"])
         self.rankings = [Ranking(*row) for row in state["rankings"]]
-        self.surrogate.learner.learnt_at = state["learnt_at"]
-        self.surrogate.learner.hyperparameters = (
-            Hyperparameters(*state["learnt"]) if state["learnt"] else None
-        )
+        self.surrogate.learner.restore(state["accuracy"])
+        self.costs.restore(state["costs"])

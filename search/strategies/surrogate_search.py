@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from archspace import Choices
 from envs import CostBounds
 from evaluation import Evaluation, Fidelity, LedgerSession
@@ -17,7 +19,7 @@ from search.strategies.acquisition import FrontUtility, RewardUtility, Utility, 
 from search.strategies.fidelity_history import at_highest_rung, best_of_highest_rungs, rung_results
 from search.strategies.model_based_config import ModelBasedConfig
 from search.strategies.ranked_search import RankedSearch, scored_children
-from search.surrogates import AccuracySurrogate, RungSurrogate
+from search.surrogates import LEAST_CHILDREN, AccuracySurrogate, CostCorrection, RungSurrogate
 
 
 class SurrogateSearch(RankedSearch):
@@ -44,6 +46,9 @@ class SurrogateSearch(RankedSearch):
             )
         else:
             self.surrogate = AccuracySurrogate(space, self.seed, most_for_one_process=most)
+        self.costs = CostCorrection(
+            space, self.seed, most_for_one_process=most, least_children=LEAST_CHILDREN
+        )
         self.rankings: list[Ranking] = []
 
     def learnt(self, session: LedgerSession) -> Learnt:
@@ -65,6 +70,7 @@ class SurrogateSearch(RankedSearch):
             self.rankings.append(Ranking(len(children), self.surrogate.rank_correlation()))
         else:
             self._fit(children)
+        self._fit_costs(session, children)
         if self._validates:
             return super().go_on(session, children)
         return self.without_surrogate(session, children)
@@ -77,6 +83,15 @@ class SurrogateSearch(RankedSearch):
             [child.accuracy if child.ok else lowest for child in children],
         )
         self.rankings.append(Ranking(len(children), self.surrogate.rank_correlation()))
+
+    def _fit_costs(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
+        """Learn what expected costs were wrong about; nothing where no costs are known."""
+        known = [child for child in children if child.ok and child.costs]
+        if not known:
+            return
+        choices = [child.architecture.choices for child in known]
+        actual = [(c.costs.latency_ms.value, c.costs.energy_mj.value) for c in known if c.costs]
+        self.costs.fit(choices, session.expected_costs(choices), np.array(actual))
 
     @property
     def _validates(self) -> bool:
@@ -101,7 +116,7 @@ class SurrogateSearch(RankedSearch):
         return picks(
             self.surrogate,
             self.surrogate.predict(candidates),
-            session.expected_costs(candidates),
+            self.costs(candidates, session.expected_costs(candidates)),
             self._utility(session, children),
             count,
             self.rng,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from archspace import Choices, SearchSpace
-from search.surrogates.ensemble import Ensemble
+from search.surrogates.ensemble import Model, fitted_model
 from search.surrogates.features import ArchitectureFeatures
-from search.surrogates.gaussian_process import GaussianProcess, Learner, Posterior
+from search.surrogates.gaussian_process import Learner, Posterior
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class AccuracySurrogate:
         self.learner = Learner(seed)
         self._seed = seed
         self._most_for_one_process = most_for_one_process
-        self._model: GaussianProcess | Ensemble | None = None
+        self._model: Model | None = None
         self._transform: GapTransform | None = None
 
     def fit(self, choices: Sequence[Choices], accuracies: Sequence[float]) -> None:
@@ -88,10 +88,13 @@ class AccuracySurrogate:
             return
         self._transform = GapTransform.of(known)
         features, targets = self.features(np.array(choices)), self._transform.forward(known)
-        if len(known) <= self._most_for_one_process:
-            self._model = self.learner.fit(features, targets)
-        else:
-            self._model = Ensemble(features, targets, learner=self.learner, seed=self._seed)
+        self._model = fitted_model(
+            features,
+            targets,
+            learner=self.learner,
+            most_for_one_process=self._most_for_one_process,
+            seed=self._seed,
+        )
 
     @property
     def ready(self) -> bool:

@@ -92,6 +92,23 @@ class Ensemble:
         return mean, np.sqrt(squares / counts + self._noise)
 
 
+Model = GaussianProcess | Ensemble
+
+
+def fitted_model(
+    features: Mapping[str, Floats],
+    targets: Floats,
+    *,
+    learner: Learner,
+    most_for_one_process: int,
+    seed: int,
+) -> Model:
+    """One Gaussian process up to so many data, an ensemble beyond."""
+    if len(targets) <= most_for_one_process:
+        return learner.fit(features, targets)
+    return Ensemble(features, targets, learner=learner, seed=seed)
+
+
 class _Part:
     """One process, and its trees.
 

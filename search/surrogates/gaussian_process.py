@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -226,6 +227,20 @@ class Learner:
         self.hyperparameters: Hyperparameters | None = None
         self.learnt_at = 0
         """Number of data that the hyperparameters were learnt from."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as JSON."""
+        learnt = self.hyperparameters
+        return {
+            "learnt_at": self.learnt_at,
+            "learnt": learnt and [dict(learnt.log_weights), learnt.log_signal, learnt.log_noise],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.learnt_at = state["learnt_at"]
+        self.hyperparameters = Hyperparameters(*state["learnt"]) if state["learnt"] else None
 
     def fit(self, features: Mapping[str, Floats], targets: Floats) -> GaussianProcess:
         """See `GaussianProcess`."""

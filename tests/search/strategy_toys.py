@@ -7,7 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from archspace import Block, Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from archspace import (
+    Block,
+    Choices,
+    Network,
+    SearchSpace,
+    Shape,
+    StageConfig,
+    StagedSpace,
+    StagedSpaceConfig,
+)
 from child_models import count_macs
 from envs import CostBounds
 from evaluation import (
@@ -144,6 +156,15 @@ class ToyEvaluator(Evaluator):
         raise AssertionError("no strategy trains finals")
 
 
+class WrongCosts:
+    """What searchers are told of costs before they propose: the toy costs, off by what is chosen first and last."""
+
+    def expected(self, space: SearchSpace, batch: Sequence[Choices]) -> NDArray[np.float64]:
+        right = ModelCosting(ToyCostModel()).expected(space, batch)
+        wrong = [[1 + 0.1 * choices[0], 1 + 0.2 * choices[-1]] for choices in batch]
+        return np.asarray(right * np.array(wrong))
+
+
 def toy_bounds(space: StagedSpace, **limits: float) -> CostBounds:
     """Bounds under the toy cost model."""
     return CostBounds(space, ToyCostModel(), LimitsConfig(**limits))
@@ -158,12 +179,25 @@ def toy_session(
     seed: int = 0,
     evaluator: Evaluator | None = None,
     latency_weight: float = 0.0,
+    wrong_costs: bool = False,
 ) -> LedgerSession:
-    """A real session over a real SQLite file; opening the same file again replays it."""
+    """A real session over a real SQLite file; opening the same file again replays it.
+
+    With `wrong_costs` the searcher is told `WrongCosts` before it proposes.
+    """
     ledger, settings = toy_ledger_settings(
         path, bounds, evaluator=evaluator, latency_weight=latency_weight
     )
-    return ledger.session("toy", strategy, seed, budget=budget, fidelity=FIDELITY, **settings)
+    prediction = WrongCosts() if wrong_costs else None
+    return ledger.session(
+        "toy",
+        strategy,
+        seed,
+        budget=budget,
+        fidelity=FIDELITY,
+        prediction=prediction,
+        **settings,
+    )
 
 
 def toy_ledger_settings(

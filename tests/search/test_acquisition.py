@@ -17,7 +17,7 @@ from search.strategies.acquisition import (
     picks,
 )
 from search.strategies.gaussian_process_search import expected_improvement
-from search.surrogates import Posterior
+from search.surrogates import ExpectedCosts, Posterior
 from tests.search.run_samples import make_evaluation
 
 BOUNDS = ObjectiveBounds(
@@ -90,6 +90,11 @@ def posterior(mean: list[float], std: list[float]) -> Posterior:
     )
 
 
+def sure(costs: np.ndarray) -> ExpectedCosts:
+    """(n, 2) costs that are known."""
+    return ExpectedCosts(costs, np.zeros_like(costs))
+
+
 class Above:
     """max(accuracy − 0.6, 0); the cost is known where it is not NaN."""
 
@@ -105,10 +110,30 @@ class Above:
 
 @given(st.floats(0.3, 0.9), st.floats(0.05, 0.3))
 def test_expected_gain_is_expected_improvement(mean: float, std: float) -> None:
-    found = expected_gain(Linear(), posterior([mean], [std]), np.ones((1, 2)), Above())  # type: ignore[arg-type]
+    found = expected_gain(Linear(), posterior([mean], [std]), sure(np.ones((1, 2))), Above())  # type: ignore[arg-type]
     expected = expected_improvement(posterior([mean], [std]), 0.6)
     # the kink of max(·, 0) is what ten nodes see least of
     assert found == pytest.approx(expected, abs=0.07 * std)
+
+
+class Cheap:
+    """Latency squared, whatever the accuracy."""
+
+    def __call__(self, accuracies: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        return np.asarray(costs[:, 0] ** 2)
+
+    margin = __call__
+
+    def take(self, accuracy: float, costs: np.ndarray) -> None:
+        pass
+
+
+def test_expected_gain_counts_what_costs_may_be() -> None:
+    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([[0.2, 0.0], [0.0, 0.0]]))
+    unsure, known = expected_gain(Linear(), posterior([0, 0], [1, 1]), costs, Cheap())  # type: ignore[arg-type]
+    assert known == pytest.approx(4.0)
+    # the mean of a log-normal's square; three nodes are exact up to the fifth power of 0.2 standard deviations
+    assert unsure == pytest.approx(4.0 * np.exp(2 * 0.2**2), rel=1e-4)
 
 
 def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
@@ -116,9 +141,9 @@ def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
     costs[0] = np.nan
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
     rng = np.random.default_rng(0)
-    assert picks(Linear(), made, costs, Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
+    assert picks(Linear(), made, sure(costs), Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.2], [0.1, 0.3, 0.1, 1e-6, 1e-6])
-    everything = picks(Linear(), made, costs, Above(), 9, rng)  # type: ignore[arg-type]
+    everything = picks(Linear(), made, sure(costs), Above(), 9, rng)  # type: ignore[arg-type]
     assert everything == [2, 1, 4, 3], "those that promise nothing come last, the closest first"
 
 

@@ -17,7 +17,7 @@ from search.strategies.imagination import (
     limits_to_json,
     standardised,
 )
-from search.surrogates import AccuracySurrogate
+from search.surrogates import AccuracySurrogate, CostCorrection
 from tests.search.strategy_toys import toy_bounds, toy_session, toy_space
 
 SPACE = toy_space()
@@ -30,7 +30,8 @@ def imagination(path: Path, config: PPOConfig) -> Imagination:
     children = session.evaluate([SPACE.sample(rng) for _ in range(12)])
     surrogate = AccuracySurrogate(SPACE)
     surrogate.fit([e.architecture.choices for e in children], [e.accuracy for e in children])
-    return Imagination(config, BOUNDS, session, surrogate, np.random.default_rng(1))
+    costs = CostCorrection(SPACE, 0, most_for_one_process=100, least_children=8)
+    return Imagination(config, BOUNDS, session, surrogate, costs, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize(("share", "own"), [(0.0, 8), (0.25, 6), (1.0, 0)])

@@ -62,7 +62,14 @@ def run(
     """Go on in `folder` until the end, or until `die_after` more children."""
     folder.mkdir(exist_ok=True)
     evaluator = ToyEvaluator(die_after=die_after)
-    session = toy_session(folder / "ledger.db", bounds, budget=BUDGET, evaluator=evaluator)
+    session = toy_session(
+        folder / "ledger.db",
+        bounds,
+        budget=BUDGET,
+        evaluator=evaluator,
+        latency_weight=0.3,
+        wrong_costs=True,  # so that there is something to correct, which must survive, too
+    )
     strategy = make_strategy(
         config,
         space=bounds.space,
