@@ -157,9 +157,8 @@ def expected_gain(
 ) -> Floats:
     """Expectation of `utility` over the accuracies and costs that are thought possible: (n,), NaN where costs are unknown."""
     gain = np.zeros(len(costs.mean))
-    cost_nodes = _COST_NODES if costs.log_std.any() else _SURE
-    for cost_node, cost_weight in zip(*cost_nodes, strict=True):
-        possible = costs.at(cost_node)
+    nodes, weights = _SURE if costs.certain else _COST_NODES
+    for possible, cost_weight in zip(costs.possible(nodes), weights, strict=True):
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
             accuracies = surrogate.accuracies(posterior.mean + node * posterior.std)
             gain += cost_weight * weight * utility(accuracies, possible)
@@ -197,4 +196,5 @@ def picks(
         expected = float(surrogate.accuracies(posterior.mean[best : best + 1])[0])
         utility.take(expected, costs.mean[best])
         posterior.take(best)
+        costs.take(best)
     return chosen

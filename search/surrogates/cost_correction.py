@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from archspace import Choices, SearchSpace
 from search.surrogates.ensemble import Model, fitted_model
 from search.surrogates.features import ArchitectureFeatures
-from search.surrogates.gaussian_process import Learner
+from search.surrogates.gaussian_process import Learner, Posterior
 
 Floats = NDArray[np.float64]
 
@@ -28,21 +28,45 @@ _LEAST_EXPLAINED = 0.1
 """Share of the squared error that predictions of left-out children must do away with; chance does so with less."""
 
 
-@dataclass(frozen=True, slots=True)
 class ExpectedCosts:
-    """Of n architectures.
+    """Of n architectures, which may be taken as evaluated one after the other.
+
+    Args:
+        mean: (n, 2) latencies in ms and energies in mJ; NaN where unknown.
+        corrections: for each of the two the posterior of their logarithm's error with its unit; None: costs are certain.
 
     Attributes:
-        mean: (n, 2) latencies in ms and energies in mJ; NaN where unknown.
-        log_std: (n, 2) standard deviation of their logarithms; 0 where expected costs have always been right.
+        mean: as given.
     """
 
-    mean: Floats
-    log_std: Floats
+    def __init__(
+        self, mean: Floats, corrections: Sequence[tuple[Posterior, float] | None] = (None, None)
+    ) -> None:
+        self.mean = mean
+        self._corrections = corrections
 
-    def at(self, deviations: float) -> Floats:
-        """(n, 2): so many standard deviations above the mean, in both costs alike."""
-        return np.asarray(self.mean * np.exp(deviations * self.log_std))
+    @property
+    def log_std(self) -> Floats:
+        """(n, 2) standard deviations of the costs' logarithms; 0 where expected costs have always been right."""
+        certain = np.zeros(len(self.mean))
+        columns = [each[0].std * each[1] if each else certain for each in self._corrections]
+        return np.stack(columns, axis=1)
+
+    def possible(self, nodes: Floats) -> list[Floats]:
+        """(n, 2) for each node: so many standard deviations above the mean, in both costs alike."""
+        log_std = self.log_std
+        return [np.asarray(self.mean * np.exp(node * log_std)) for node in nodes]
+
+    @property
+    def certain(self) -> bool:
+        """Whether there is nothing that was ever corrected."""
+        return not any(self._corrections)
+
+    def take(self, i: int) -> None:
+        """Go on as if architecture `i` had been evaluated and had cost what is expected."""
+        for each in self._corrections:
+            if each:
+                each[0].take(i)
 
 
 class CostCorrection:
@@ -93,16 +117,18 @@ class CostCorrection:
 
     def __call__(self, choices: Sequence[Choices], expected: Floats) -> ExpectedCosts:
         """Of other architectures, whose (n, 2) costs are `expected` without the correction."""
-        mean, log_std = expected.copy(), np.zeros_like(expected)
         if self._features is None or not any(self._models):
-            return ExpectedCosts(mean, log_std)
-        features = self._features(np.array(choices))
-        for i, model in enumerate(self._models):
-            if model is not None:
-                posterior = model.model.predict(features)
-                mean[:, i] *= np.exp(model.mean + model.std * posterior.mean)
-                log_std[:, i] = model.std * posterior.std
-        return ExpectedCosts(mean, log_std)
+            return ExpectedCosts(expected)
+        features, mean = self._features(np.array(choices)), expected.copy()
+        corrections: list[tuple[Posterior, float] | None] = []
+        for column, model in zip(mean.T, self._models, strict=True):
+            if model is None:
+                corrections.append(None)
+                continue
+            posterior = model.model.predict(features)
+            column *= np.exp(model.mean + model.std * posterior.mean)
+            corrections.append((posterior, model.std))
+        return ExpectedCosts(mean, corrections)
 
     @property
     def state(self) -> list[Any]:

@@ -90,11 +90,6 @@ def posterior(mean: list[float], std: list[float]) -> Posterior:
     )
 
 
-def sure(costs: np.ndarray) -> ExpectedCosts:
-    """(n, 2) costs that are known."""
-    return ExpectedCosts(costs, np.zeros_like(costs))
-
-
 class Above:
     """max(accuracy − 0.6, 0); the cost is known where it is not NaN."""
 
@@ -110,7 +105,9 @@ class Above:
 
 @given(st.floats(0.3, 0.9), st.floats(0.05, 0.3))
 def test_expected_gain_is_expected_improvement(mean: float, std: float) -> None:
-    found = expected_gain(Linear(), posterior([mean], [std]), sure(np.ones((1, 2))), Above())  # type: ignore[arg-type]
+    found = expected_gain(
+        Linear(), posterior([mean], [std]), ExpectedCosts(np.ones((1, 2))), Above()
+    )  # type: ignore[arg-type]
     expected = expected_improvement(posterior([mean], [std]), 0.6)
     # the kink of max(·, 0) is what ten nodes see least of
     assert found == pytest.approx(expected, abs=0.07 * std)
@@ -129,11 +126,27 @@ class Cheap:
 
 
 def test_expected_gain_counts_what_costs_may_be() -> None:
-    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([[0.2, 0.0], [0.0, 0.0]]))
+    latencies = (posterior([0, 0], [1, 1e-9]), 0.2)
+    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0]]), (latencies, None))
     unsure, known = expected_gain(Linear(), posterior([0, 0], [1, 1]), costs, Cheap())  # type: ignore[arg-type]
     assert known == pytest.approx(4.0)
     # the mean of a log-normal's square; three nodes are exact up to the fifth power of 0.2 standard deviations
     assert unsure == pytest.approx(4.0 * np.exp(2 * 0.2**2), rel=1e-4)
+
+
+def test_a_pick_leaves_less_to_learn_of_its_cost() -> None:
+    """Of two equal candidates of unknown cost and one that is sure to be a little better, the second is another one."""
+    alike = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1e-12]])
+    errors = Posterior(
+        mean=np.zeros(3),
+        variance=np.diag(alike),
+        noise=1e-6,
+        covariance_with=lambda i: alike[i],
+    )
+    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0], [2.1, 1.0]]), ((errors, 0.4), None))
+    rng = np.random.default_rng(0)
+    found = picks(Linear(), posterior([0] * 3, [1] * 3), costs, Cheap(), 2, rng)  # type: ignore[arg-type]
+    assert sorted(found) in ([0, 2], [1, 2])
 
 
 def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
@@ -141,9 +154,9 @@ def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
     costs[0] = np.nan
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
     rng = np.random.default_rng(0)
-    assert picks(Linear(), made, sure(costs), Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
+    assert picks(Linear(), made, ExpectedCosts(costs), Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.2], [0.1, 0.3, 0.1, 1e-6, 1e-6])
-    everything = picks(Linear(), made, sure(costs), Above(), 9, rng)  # type: ignore[arg-type]
+    everything = picks(Linear(), made, ExpectedCosts(costs), Above(), 9, rng)  # type: ignore[arg-type]
     assert everything == [2, 1, 4, 3], "those that promise nothing come last, the closest first"
 
 
