@@ -109,7 +109,7 @@ def quantise(
         config, measured = within_limits(model, dataset, config, costs, seed=seed)
     start = starting_point(model, dataset, config, seed=seed, bits=bits)
     forms = start.quantisation.weights
-    if config.mode == "ptq" or config.epochs == 0:
+    if config.mode == "ptq" or config.epochs == 0 or start.is_empty:
         quantised = start.rounded(model)
     else:
         learning = Learning(

@@ -27,9 +27,14 @@ class StartingPoint:
     ranges: Mapping[str, MapObserver]
     sensitivities: tuple[Sensitivity, ...]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all stays in float32."""
+        return not self.quantisation.weights and not self.quantisation.maps
+
     def rounded(self, model: TrainedModel) -> TrainedModel:
         """The float32 `model` with weights and maps on these grids; itself where there are none."""
-        if not self.quantisation.weights and not self.quantisation.maps:
+        if self.is_empty:
             return model
         rounded = with_weights_rounded(model, self.quantisation.weights)
         return replace(rounded, quantisation=self.quantisation)
