@@ -1,47 +1,65 @@
 """What pruning costs in accuracy and brings in time: each score beside random pruning and the smaller network from nothing.
 
-    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5]
+    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5] [--methods …] [--shares 0.5 0.25] [--tiny]
 
-A residual network of plain convolutions is trained once a seed. Then
+A residual network of plain convolutions is trained once a seed until it has converged. Then
 
-1. one round to half and to a quarter of the parameters with each score, and the network that `l2` leaves trained from
-   nothing for as many epochs as the whole and the pruned one together;
+1. one round to each share of the parameters with each score, and the network that `l2` leaves trained from nothing for as
+   many epochs as the whole and the pruned one together;
 2. three rounds to a quarter of the parameters, with the labels and with what the network was before as teacher;
-3. latency of the whole network and of one with half of its channels, interleaved in one process.
+3. the control for both: the whole network tuned further for as many epochs, with the same settings;
+4. latency of the whole network and of one with half of its channels, interleaved in one process.
 
-Everything is kept in DIR (JSON lines, weights), and a second call goes on from there. Rounds are judged on validation images; test
-accuracies are read by the tables at the end.
+Everything is kept in DIR (JSON lines, weights), and a second call goes on from there, seed by seed. Rounds are judged on
+validation images; test accuracies are read by the tables at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import torch
 from distillation_cases import CASES
-from distillation_report import paired
 from headline_records import Lines
+from pruning_report import Row, table, verdict
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from child_models import TrainingConfig, count_macs, count_params, load_data, train_child
-from compress import AlphaMix, DistilConfig, PruneConfig, Stage, TrainedModel, distil, prune
+from compress import AlphaMix, DistilConfig, PruneConfig, Stage, TrainedModel, distil, prune, tune
 from compress.deployed import deployed_file
 from compress.figures import measure_files
 from compress.plan import FINE_TUNING_RATE
 from compress.pruning.config import Method
 from latency_models import Device
 
-WHOLE_EPOCHS = {"shapes": 16, "digits": 40}
-ROUND_EPOCHS = {"shapes": 6, "digits": 15}
-SHARES = (0.5, 0.25)
-SCRATCH = "from nothing"
+QUARTER = 0.25
+SHARES = (0.5, QUARTER)
+ROUNDS = 3
 WHOLE = "whole"
+FURTHER = "whole, tuned as after one round"
+FURTHER_THREE = "whole, tuned as after three rounds"
+SCRATCH = "from nothing"
 THREE = "three rounds"
 TAUGHT = "three rounds, taught"
+METHODS = (*get_args(Method), SCRATCH, THREE, TAUGHT)
+SMALL = {"num_train": 150, "num_validation": 60, "num_test": 60}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Of the whole network, and of each round of pruning."""
+
+    whole: int
+    round: int
+
+
+EPOCHS = {"shapes": Epochs(whole=48, round=6), "digits": Epochs(whole=60, round=15)}
+TINY = Epochs(whole=2, round=1)
 
 
 class Run(BaseModel):
@@ -61,12 +79,15 @@ class Run(BaseModel):
 class Bench:
     """Does what is not yet in the folder."""
 
-    def __init__(self, work: Path, data: str) -> None:
+    def __init__(self, work: Path, data: str, *, tiny: bool = False) -> None:
         work.mkdir(parents=True, exist_ok=True)
-        self._work, self._data = work, data
+        self.epochs = TINY if tiny else EPOCHS[data]
         self._case = CASES[data]  # type: ignore[index]
-        self._dataset = load_data(self._case.data)
-        self._lines = Lines(work / f"{data}.jsonl", Run)
+        small = SMALL if tiny and data == "shapes" else {}
+        self._dataset = load_data(self._case.data.model_copy(update=small))
+        # records of other epochs are other files
+        self._stem = work / f"{data}-{self.epochs.whole}-{self.epochs.round}"
+        self._lines = Lines(Path(f"{self._stem}.jsonl"), Run)
         self._gentle = TrainingConfig(learning_rate=FINE_TUNING_RATE)
 
     def run(self, name: str, share: float, seed: int) -> Run:
@@ -94,13 +115,13 @@ class Bench:
     def whole(self, seed: int) -> TrainedModel:
         """Trained once a seed, then read from its file."""
         network = self._case.teacher.network(self._dataset, self._case.stem_stride)
-        path = self._work / f"{self._data}-{seed}.safetensors"
+        path = Path(f"{self._stem}-{seed}.safetensors")
         if not path.is_file():
-            epochs = WHOLE_EPOCHS[self._data]
             trained = train_child(
-                network, self._dataset, TrainingConfig(), epochs=epochs, seed=seed
+                network, self._dataset, TrainingConfig(), epochs=self.epochs.whole, seed=seed
             )
-            save_file(trained.weights, path)
+            save_file(trained.weights, path.with_suffix(".partial"))
+            path.with_suffix(".partial").rename(path)
         return TrainedModel.of(network, load_file(path))
 
     def latencies(self) -> list[list[float]]:
@@ -116,17 +137,20 @@ class Bench:
 
     def _made(self, name: str, share: float, seed: int) -> TrainedModel:
         whole = self.whole(seed)
-        epochs = ROUND_EPOCHS[self._data]
+        epochs = self.epochs.round
         if name == WHOLE:
             return whole
+        if name in (FURTHER, FURTHER_THREE):
+            total = epochs if name == FURTHER else ROUNDS * epochs
+            return tune(whole, self._dataset, self._gentle, epochs=total, seed=seed).model
         if name == SCRATCH:
             config = PruneConfig(method="l2", keep_params=share, rounds=1, epochs=0)
             network = self._pruned(whole, config, seed).network
-            total = WHOLE_EPOCHS[self._data] + epochs
+            total = self.epochs.whole + epochs
             trained = train_child(network, self._dataset, TrainingConfig(), epochs=total, seed=seed)
             return TrainedModel.of(network, trained.weights)
         if name in (THREE, TAUGHT):
-            config = PruneConfig(method="taylor", keep_params=share, rounds=3, epochs=epochs)
+            config = PruneConfig(method="taylor", keep_params=share, rounds=ROUNDS, epochs=epochs)
             return self._pruned(whole, config, seed, taught=name == TAUGHT)
         config = PruneConfig(method=name, keep_params=share, rounds=1, epochs=epochs)  # type: ignore[arg-type]
         return self._pruned(whole, config, seed)
@@ -150,51 +174,69 @@ class Bench:
         ).model
 
 
-def table(runs: dict[tuple[str, float], list[Run]], share: float, names: list[str]) -> str:
-    """Test accuracies, and differences to the whole network and to random pruning, paired by seed."""
-    whole = [run.test_accuracy for run in runs[WHOLE, 1.0]]
-    chance = [run.test_accuracy for run in runs.get(("random", share), [])]
-    rows = [
-        f"at most {100 * share:g} % of the parameters, {len(whole)} seeds; whole {100 * statistics.fmean(whole):.2f} %",
-        "",
-        "| method | parameters | test, mean ± sd | against the whole, points (95 % interval) | against random, points (95 % interval) |",
-        "|---|---|---|---|---|",
+Job = tuple[str, float]
+"""Name and share of the parameters."""
+
+
+def jobs_of(methods: Sequence[str], shares: Sequence[float]) -> list[Job]:
+    """What is done for each seed, in order: the whole network and its controls, then `methods`."""
+    rounds = [name for name in methods if name in (THREE, TAUGHT)]
+    found = [(WHOLE, 1.0), (FURTHER, 1.0), *((FURTHER_THREE, 1.0) for _ in rounds[:1])]
+    found += [(name, QUARTER) for name in rounds]
+    return found + [(name, share) for share in shares for name in methods if name not in rounds]
+
+
+def report(runs: dict[Job, list[Run]], seeds: int) -> str:
+    """A table a share of the parameters, and whether the aim is met."""
+    rows = {job: _row(job, runs) for job in runs}
+    whole = rows[WHOLE, 1.0]
+    parts = []
+    for share in sorted({share for _, share in runs}, reverse=True):
+        against = {"the whole": whole.accuracies}
+        if ("random", share) in rows:
+            against["random"] = rows["random", share].accuracies
+        what = "all" if share == 1 else f"at most {100 * share:g} %"
+        title = f"{what} of the parameters, {seeds} seeds"
+        parts.append(table(title, [rows[job] for job in rows if job[1] == share], against))
+    parts += [
+        verdict(rows[name, QUARTER], whole.accuracies, QUARTER, whole.parameters[0])
+        for name in (THREE, TAUGHT)
+        if (name, QUARTER) in rows
     ]
-    for name in names:
-        own = [run.test_accuracy for run in runs[name, share]]
-        sd = statistics.stdev(own) if len(own) > 1 else float("nan")
-        params = statistics.fmean(run.num_params for run in runs[name, share])
-        cells = [name, f"{params:,.0f}", f"{100 * statistics.fmean(own):.2f} ± {100 * sd:.2f} %"]
-        for other in (whole, chance):
-            if not other or (other is chance and name == "random"):
-                cells.append("")
-                continue
-            gain = paired(own, other)
-            cells.append(
-                f"{100 * gain.mean:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
-            )
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    return "\n\n".join(parts)
 
 
-def main() -> None:
+def _row(job: Job, runs: dict[Job, list[Run]]) -> Row:
+    name, share = job
+    control = FURTHER_THREE if name in (THREE, TAUGHT) else FURTHER
+    tuned = [] if share == 1.0 else [run.test_accuracy for run in runs[control, 1.0]]
+    own = runs[job]
+    return Row(
+        name=name,
+        accuracies=[run.test_accuracy for run in own],
+        parameters=[run.num_params for run in own],
+        tuned=tuned,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", choices=sorted(CASES), default="shapes")
     parser.add_argument("--seeds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="for one round")
+    parser.add_argument("--tiny", action="store_true", help="two epochs: only to see that it runs")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    bench = Bench(arguments.work, arguments.data)
-    methods = [*get_args(Method), SCRATCH]
-    jobs = [(WHOLE, 1.0), (THREE, 0.25), (TAUGHT, 0.25)]
-    jobs += [(name, share) for share in SHARES for name in methods]
-    runs: dict[tuple[str, float], list[Run]] = {job: [] for job in jobs}
-    for seed in range(arguments.seeds):
+    bench = Bench(options.work, options.data, tiny=options.tiny)
+    jobs = jobs_of(options.methods, options.shares)
+    runs: dict[Job, list[Run]] = {job: [] for job in jobs}
+    for seed in range(options.seeds):
         for job in jobs:
             runs[job].append(bench.run(*job, seed))
-    for share in SHARES:
-        more = [THREE, TAUGHT] if share == 0.25 else []
-        print("\n" + table(runs, share, [*methods, *more]))
+    print("\n" + report(runs, options.seeds))
     whole, half = bench.latencies()
     for batch, before, after in zip((1, 16), whole, half, strict=True):
         print(

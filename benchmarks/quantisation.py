@@ -1,23 +1,25 @@
 """What quantisation costs in accuracy: after training, while training, codebooks against grids, mixed bits against uniform ones.
 
-    python benchmarks/quantisation.py --work results/quantisation [--data digits shapes] [--seeds 5] [--tiny]
+    python benchmarks/quantisation.py --work results/quantisation [--data digits shapes] [--seeds 5] [--variants …] [--tiny]
 
 For each data set and seed one network is trained, then quantised in every way below. Each outcome is a line in
 `<work>/records.jsonl`; a run that was stopped goes on where it was. The test split decides nothing: it is read once, when a
-variant is done. At the end a table: mean over the seeds of what is lost against float32 in points, ± the standard deviation.
+variant is done. At the end, for each data set, a table of what is lost against float32, differences between variants paired by
+seed, and whether the aims are met.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantisation_report import FURTHER, Record, read_records, report
 
 from archspace import INPUT, Network, Shape
 from archspace.builder import LayerBuilder
@@ -37,24 +39,7 @@ from compress.tuning import tune
 SEEDS = 5
 EPOCHS = {"digits": 60, "shapes": 24}
 TUNING_EPOCHS = {"digits": 20, "shapes": 8}
-FURTHER = "float32, trained further"
 SMALL = {"num_train": 300, "num_validation": 150, "num_test": 150}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One variant of one network; accuracies are shares. `agreement`: INT8's classes equal to fake quantisation's."""
-
-    data: str
-    seed: int
-    variant: str
-    size_bytes: int
-    validation: float
-    test: float
-    execution: str
-    agreement: float | None
-    int8_test: float | None
-    seconds: float
 
 
 def network(shape: Shape, classes: int) -> Network:
@@ -159,8 +144,10 @@ def record(
     )
 
 
-def run_seed(work: Path, data: str, dataset: Dataset, seed: int, tiny: bool) -> None:
-    """Everything that is not in the records yet."""
+def run_seed(
+    work: Path, data: str, dataset: Dataset, seed: int, tiny: bool, chosen: Sequence[str] | None
+) -> None:
+    """Everything that is not in the records yet; of the variants those that are `chosen`, or all."""
     from compress.quantisation.plan import BitPlan, network_size_bytes
 
     records = work / "records.jsonl"
@@ -170,11 +157,13 @@ def run_seed(work: Path, data: str, dataset: Dataset, seed: int, tiny: bool) -> 
     sizes = {
         b: network_size_bytes(model.network, BitPlan.uniform(b).bits(model.network)) for b in (3, 4)
     }
-    todo: dict[str, dict[str, Any] | None] = {
-        "float32": None,
-        FURTHER: None,
-        **variants(sizes, tuning),
-    }
+    found = variants(sizes, tuning)
+    unknown = sorted(set(chosen or ()) - set(found))
+    if unknown:
+        raise SystemExit(f"--variants: {unknown} are unknown; expected some of {sorted(found)}")
+    todo: dict[str, dict[str, Any] | None] = {"float32": None, FURTHER: None, **found}
+    for name in set(found) - set(chosen or found):
+        del todo[name]
     for name, fields in todo.items():
         if (data, seed, name) in done:
             continue
@@ -210,53 +199,7 @@ def unquantised(model: TrainedModel, dataset: Dataset) -> Quantised:
     return Quantised(model, choice, (), size, size, accuracy, accuracy, "float32")
 
 
-def read_records(path: Path) -> list[Record]:
-    """All whole lines; a torn last one is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(Record(**json.loads(line)))
-        except json.JSONDecodeError:
-            continue
-    return found
-
-
-def report(records: list[Record]) -> str:
-    """One Markdown table a data set."""
-    lines = []
-    for data in dict.fromkeys(r.data for r in records):
-        own = [r for r in records if r.data == data]
-        before = {r.seed: r for r in own if r.variant == "float32"}
-        tests = [r.test for r in before.values()]
-        lines += [
-            f"\n{data}: float32 {statistics.mean(tests):.2%} on test images, {len(before)} seeds\n",
-            "| variant | bytes | points lost, validation | points lost, test | executed |",
-            "|---|---|---|---|---|",
-        ]
-        for name in dict.fromkeys(r.variant for r in own):
-            rows = [r for r in own if r.variant == name and r.seed in before]
-            if name == "float32" or not rows:
-                continue
-            lost = [
-                [100 * (getattr(before[r.seed], split) - getattr(r, split)) for r in rows]
-                for split in ("validation", "test")
-            ]
-            how = rows[0].execution
-            if how == "int8":
-                how += f", {statistics.mean(r.agreement or 0 for r in rows):.1%} of classes as fake-quantised"
-            size = statistics.mean(r.size_bytes for r in rows)
-            lines.append(
-                f"| {name} | {size:,.0f} | {_spread(lost[0])} | {_spread(lost[1])} | {how} |"
-            )
-    return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
@@ -264,8 +207,9 @@ def main() -> None:
         "--data", nargs="+", choices=("digits", "shapes"), default=["digits", "shapes"]
     )
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--variants", nargs="+", help="by name; beside float32 (default: all)")
     parser.add_argument("--tiny", action="store_true", help="two epochs: only to see that it runs")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     for data in options.data:
         config = (
@@ -273,7 +217,7 @@ def main() -> None:
         )
         dataset = load_data(config)
         for seed in range(options.seeds):
-            run_seed(options.work, data, dataset, seed, options.tiny)
+            run_seed(options.work, data, dataset, seed, options.tiny, options.variants)
     print(report(read_records(options.work / "records.jsonl")))
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from compress.distillation.teacher_cache import UncacheableTeacher
     from compress.distillation.term_log import EpochLog, TermLog
     from compress.errors import CompressionError, ModelNotReadable
+    from compress.execution_costs import MeasuredCosts, PredictedCosts
     from compress.export import export_compressed
     from compress.figures import Figures
     from compress.pipeline import Compressed, StepReport, compress
@@ -84,6 +85,10 @@ _NAMES_BY_FILE = {
     "errors": (
         "CompressionError",
         "ModelNotReadable",
+    ),
+    "execution_costs": (
+        "MeasuredCosts",
+        "PredictedCosts",
     ),
     "export": ("export_compressed",),
     "figures": ("Figures",),
@@ -160,10 +165,12 @@ __all__ = [
     "FixedMix",
     "HardExamples",
     "LayerReport",
+    "MeasuredCosts",
     "ModelNotReadable",
     "NotExecutableInInt8",
     "NotFinite",
     "PairError",
+    "PredictedCosts",
     "PruneConfig",
     "Pruned",
     "Quantisation",

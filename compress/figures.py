@@ -52,16 +52,21 @@ class Figures:
 
 
 def measure_files(
-    files: Sequence[DeployedFile], device: Device, *, rounds: int = 9, seed: int = 0
+    files: Sequence[DeployedFile],
+    device: Device,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    rounds: int = 9,
+    seed: int = 0,
 ) -> list[list[Cost]]:
-    """Latency in ms of each file by batch size: (files, `BATCH_SIZES`), interleaved (`measure_networks`).
+    """Latency in ms of each file by batch size: (files, batch sizes), interleaved (`measure_networks`).
 
     Args:
         device: `Device.here` with ONNX Runtime.
     """
     networks, load = _loading(files)
     by_batch = []
-    for batch_size in BATCH_SIZES:
+    for batch_size in batch_sizes:
         here = replace(device, batch_size=batch_size)
         measured = measure_networks(networks, here, rounds=rounds, seed=seed, load=load)
         by_batch.append([measurement.latency for measurement in measured])
@@ -74,11 +79,12 @@ def energies_mj(files: Sequence[DeployedFile], device: Device) -> list[Cost]:
     reader = find_energy_reader(device.accelerator)
     if reader is not None:
         return measure_energies(networks, replace(device, batch_size=1), reader, load=load)
-    values = [estimate_mj(_executed(file)) for file in files]
+    values = [estimate_mj(executed_network(file)) for file in files]
     return [Cost(value, ESTIMATE_RELATIVE_STD * value, "estimated") for value in values]
 
 
-def _executed(file: DeployedFile) -> Network:
+def executed_network(file: DeployedFile) -> Network:
+    """What cost models are asked about: bits in its layers only where INT8 is executed."""
     return file.network if file.runs == "int8" else file.network.with_bits(32)
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from child_models import ChildModule, Dataset, TrainingConfig, count_params
@@ -31,7 +32,7 @@ from compress.pruning.surgery import remove_channels, removed_rows
 from compress.quantisation.config import QuantiseConfig
 from compress.quantisation.module import QuantisedModule
 from compress.quantisation.qat import Learning, freezing, prepare_training, trained_quantised
-from compress.quantisation.quantise import starting_point
+from compress.quantisation.starting_point import starting_point
 from compress.trained_model import TrainedModel
 from compress.tuning import hard_loss, trainable_module, tune
 
@@ -60,6 +61,15 @@ class JointConfig(BaseModel):
     """As in pruning."""
     quantisation: QuantiseConfig | None = None
     """Grids that the network is rounded to while it is trained (mode qat); null for float32. Its own epochs are not used."""
+
+    @model_validator(mode="after")
+    def _limits_are_for_a_finished_network(self) -> Self:
+        if self.quantisation is not None and self.quantisation.limits_calls:
+            raise ValueError(
+                "quantisation: max_latency_ms and max_energy_mj are for a network that loses no more channels; "
+                "expected null (a later step can quantise)"
+            )
+        return self
 
     @property
     def pruning(self) -> PruneConfig:

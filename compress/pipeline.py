@@ -12,7 +12,7 @@ from typing import Any
 from child_models import Dataset
 from compress.deployed import deployed_file
 from compress.figures import Figures, all_figures
-from compress.plan import CompressionPlan, Step
+from compress.plan import CompressionPlan, QuantiseStep, Step
 from compress.run_step import StepContext, run_step
 from compress.step_store import StepResult, StepStore, model_key, step_key
 from compress.stored_models import StoredModel
@@ -117,6 +117,7 @@ def compress(
         teacher=(teacher or stored).model,
         seed=plan.seed,
         cache_dir=folder / "teacher",
+        device=device,
         on_progress=on_progress or (lambda _what, _share: None),
     )
     told = on_step or (lambda _number, _step, _state: None)
@@ -154,6 +155,8 @@ def _run(
     results: list[StepResult] = []
     for number, step in enumerate(plan.steps, start=1):
         depends.append(step.model_dump_json())
+        if isinstance(step, QuantiseStep) and step.quantisation.limits_calls:
+            depends.append(context.device.digest)
         key = step_key(depends)
         result = store.read(number, step.step, key)
         if result is None:

@@ -14,12 +14,14 @@ from compress.distillation.combined_loss import DistilLoss, distil_loss
 from compress.distillation.config import DistilConfig
 from compress.distillation.distilling import distil
 from compress.distillation.term_log import EpochLog
+from compress.execution_costs import MeasuredCosts
 from compress.joint import compress_jointly
 from compress.plan import DistilStep, FineTuneStep, JointStep, PruneStep, QuantiseStep, Step
 from compress.pruning.prune import Round, prune
 from compress.quantisation.quantise import quantise
 from compress.trained_model import TrainedModel
 from compress.tuning import tune
+from latency_models import Device
 
 Outcome = tuple[TrainedModel, dict[str, Any]]
 """The model after the step, and what the step says about itself, JSON-ready."""
@@ -31,6 +33,7 @@ class StepContext:
 
     Attributes:
         cache_dir: where the teacher's answers are kept.
+        device: where limits on latency and energy are measured.
         on_progress: called with what is being done and the share done, 0–1.
     """
 
@@ -39,6 +42,7 @@ class StepContext:
     teacher: TrainedModel
     seed: int
     cache_dir: Path
+    device: Device
     on_progress: Callable[[str, float], None]
 
     def epochs_of(self, what: str, epochs: int) -> OnEpoch:
@@ -167,6 +171,7 @@ def _quantise(step: QuantiseStep, model: TrainedModel, context: StepContext) -> 
         config,
         context.training,
         seed=context.seed,
+        costs=MeasuredCosts(context.device),
         teach=_teaching(step.distillation, model, config.epochs, context),
         on_epoch=context.epochs_of("quantising", config.epochs),
     )
@@ -174,6 +179,7 @@ def _quantise(step: QuantiseStep, model: TrainedModel, context: StepContext) -> 
         "execution": done.execution,
         "packed_bytes": done.size_bytes,
         "layers": [asdict(layer) for layer in done.layers],
+        "execution_costs": [asdict(cost) for cost in done.execution_costs],
     }
 
 

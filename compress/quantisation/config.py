@@ -26,6 +26,10 @@ class QuantiseConfig(BaseModel):
     """Of maps."""
     max_size_bytes: int | None = Field(default=None, gt=0)
     """Bits are lowered from `weight_bits` on until the packed weights fit (docs/quantisation.md); null for no limit."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Of a call with one image, no exit taken: executed in float32 where that holds it, else in INT8; null for no limit."""
+    max_energy_mj: float | None = Field(default=None, gt=0)
+    """Of the same call, and as `max_latency_ms`."""
     symmetric: bool = True
     """Weight grids symmetric about 0; affine ones are not executed in INT8. Maps always have affine grids."""
     per_channel: bool = True
@@ -62,6 +66,21 @@ class QuantiseConfig(BaseModel):
         if self.max_size_bytes is not None and self.scope == "maps":
             raise ValueError("max_size_bytes: float32 weights do not get smaller; expected null")
         return self
+
+    @model_validator(mode="after")
+    def _could_be_int8(self) -> Self:
+        grids = self.mode != "codebook" and self.symmetric
+        if self.limits_calls and not (self.scope == "full" and self.map_bits == 8 and grids):
+            raise ValueError(
+                "max_latency_ms, max_energy_mj: nothing but INT8 changes what a call costs; expected scope full, map_bits 8, "
+                "symmetric weights and no codebook, or no such limit"
+            )
+        return self
+
+    @property
+    def limits_calls(self) -> bool:
+        """Whether latency or energy have a limit."""
+        return self.max_latency_ms is not None or self.max_energy_mj is not None
 
     @property
     def plan(self) -> BitPlan:

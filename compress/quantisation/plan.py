@@ -43,6 +43,11 @@ class BitPlan(BaseModel):
         kinds = dict.fromkeys(("depthwise", "pointwise", "grouped", "conv", "linear"), bits)
         return cls.model_validate({**kinds, "first": None, "last": None})
 
+    def at_most(self, bits: int) -> Self:
+        """This plan with `bits` where it has more."""
+        own = {kind: wide and min(wide, bits) for kind, wide in self.model_dump().items()}
+        return self.model_validate(own)
+
     def bits(self, network: Network) -> dict[str, int]:
         """Bits of every conv and linear layer, by name, in the network's order."""
         planned = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -13,24 +12,17 @@ from archspace import WEIGHTED, Layer
 from child_models import ChildModule, Dataset, ExitChoice, TrainingConfig
 from child_models.fitting import OnEpoch, OnStep
 from compress.distillation.combined_loss import DistilLoss
-from compress.quantisation.bit_wall import lower_bits, size_cost
-from compress.quantisation.calibration import MapObserver
 from compress.quantisation.config import QuantiseConfig
 from compress.quantisation.errors import QuantisationError
+from compress.quantisation.execution import CallCosts, Execution, ExecutionCost, within_limits
 from compress.quantisation.module import weight_name
 from compress.quantisation.plan import Kind, form_size_bytes, layer_kind
-from compress.quantisation.post_training import (
-    observe_maps,
-    weight_forms,
-    with_weights_rounded,
-)
 from compress.quantisation.qat import Learning, freezing, prepare_training, trained_quantised
 from compress.quantisation.result import Quantisation, WeightForm
-from compress.quantisation.sensitivity import Sensitivity, sensitivity_table
+from compress.quantisation.sensitivity import Sensitivity
+from compress.quantisation.starting_point import starting_point
 from compress.trained_model import TrainedModel
 from compress.tuning import tune
-
-Execution = Literal["int8", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,8 @@ class Quantised:
         size_bytes: packed weights, scales and biases of all layers; `size_before_bytes` the same in float32.
         accuracy_before, accuracy_after: on validation data, exits taken at their thresholds, share.
         execution: "int8" where `int8_onnx` can write it; else it runs in float32 and only size (and accuracy) changed.
-        sensitivities: the table that bits were lowered by; empty where there was no limit.
+        sensitivities: the table that bits were lowered by; empty where there was no limit on size.
+        execution_costs: of float32 and of INT8; empty where there was no limit on latency or energy.
     """
 
     model: TrainedModel
@@ -74,6 +67,7 @@ class Quantised:
     accuracy_after: float
     execution: Execution
     sensitivities: tuple[Sensitivity, ...] = ()
+    execution_costs: tuple[ExecutionCost, ...] = ()
 
 
 def quantise(
@@ -84,6 +78,7 @@ def quantise(
     *,
     seed: int,
     bits: Mapping[str, int] | None = None,
+    costs: CallCosts | None = None,
     teach: Callable[[ChildModule], AbstractContextManager[DistilLoss]] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
@@ -95,21 +90,27 @@ def quantise(
         training: of the loop, where there is training; its learning rate and precision are not used (float32 is).
         seed: of calibration images, order, augmentation and noise.
         bits: of each conv and linear layer's weights, by name; as `config` says if None.
+        costs: what latency and energy are judged by, where they have limits; measured on this device if None.
         teach: gives the loss of a distillation for the module that is trained (`distil_loss`); the labels' cross-entropy
             if None. Calls `on_epoch` as any training does.
 
     Raises:
         ValueError: a distillation that does not fit (see `distil_loss`).
-        QuantisationError: `model` is quantised already, holds NaN or infinity, or cannot fit the limit on size.
+        QuantisationError: `model` is quantised already or holds NaN or infinity.
+        BudgetUnreachable: a limit cannot be held.
         NonFiniteTraining: training diverged.
     """
     if model.quantisation is not None:
         raise QuantisationError("the model is quantised already; start from the float32 one")
+    measured: tuple[ExecutionCost, ...] = ()
+    if config.limits_calls:
+        if bits is not None:
+            raise QuantisationError("bits: limits on latency and energy decide; expected None")
+        config, measured = within_limits(model, dataset, config, costs, seed=seed)
     start = starting_point(model, dataset, config, seed=seed, bits=bits)
     forms = start.quantisation.weights
-    if config.mode == "ptq" or config.epochs == 0:
-        rounded = with_weights_rounded(model, forms)
-        quantised = replace(rounded, quantisation=start.quantisation)
+    if config.mode == "ptq" or config.epochs == 0 or start.is_empty:
+        quantised = start.rounded(model)
     else:
         learning = Learning(
             learned_scales=config.scales == "lsq", weight_noise=config.weight_noise, seed=seed
@@ -132,64 +133,8 @@ def quantise(
             )
         quantised = trained_quantised(tuned.model, module)
     quantised, choice = quantised.with_exits_chosen(dataset, training.max_exit_drop)
-    return _report(model, quantised, choice, forms, dataset, start.sensitivities)
-
-
-@dataclass(frozen=True, slots=True)
-class StartingPoint:
-    """Grids found without training, what was seen of each map, and the table that bits were lowered by."""
-
-    quantisation: Quantisation
-    ranges: Mapping[str, MapObserver]
-    sensitivities: tuple[Sensitivity, ...]
-
-
-def starting_point(
-    model: TrainedModel,
-    dataset: Dataset,
-    config: QuantiseConfig,
-    *,
-    seed: int,
-    bits: Mapping[str, int] | None = None,
-) -> StartingPoint:
-    """Bits, grids of weights and of maps for a float32 `model`. Raises QuantisationError."""
-    table: tuple[Sensitivity, ...] = ()
-    if bits is None:
-        bits, table = _chosen_bits(model, dataset, config)
-    forms = weight_forms(model, bits, config.weight_calibration)
-    ranges = _ranges(model, dataset, config, seed)
-    maps = {
-        name: seen.grid(config.map_bits, method=config.map_method, percentile=config.map_percentile)
-        for name, seen in ranges.items()
-    }
-    return StartingPoint(Quantisation(weights=forms, maps=maps), ranges, table)
-
-
-def _chosen_bits(
-    model: TrainedModel, dataset: Dataset, config: QuantiseConfig
-) -> tuple[dict[str, int], tuple[Sensitivity, ...]]:
-    if config.scope == "maps":
-        return {}, ()
-    bits = config.plan.bits(model.network)
-    if config.max_size_bytes is None:
-        return bits, ()
-    cost = size_cost(model.network)
-    table = sensitivity_table(model, dataset, config.weight_calibration)
-    return lower_bits(bits, table, cost, config.max_size_bytes), table
-
-
-def _ranges(
-    model: TrainedModel, dataset: Dataset, config: QuantiseConfig, seed: int
-) -> dict[str, MapObserver]:
-    if config.scope == "weights":
-        return {}
-    return observe_maps(
-        model,
-        dataset,
-        images=config.calibration_images,
-        histograms=config.map_method != "minmax",
-        seed=seed,
-    )
+    report = _report(model, quantised, choice, forms, dataset)
+    return replace(report, sensitivities=start.sensitivities, execution_costs=measured)
 
 
 def _report(
@@ -198,10 +143,8 @@ def _report(
     choice: ExitChoice,
     forms: Mapping[str, WeightForm],
     dataset: Dataset,
-    table: tuple[Sensitivity, ...],
 ) -> Quantised:
-    quantisation = quantised.quantisation
-    assert quantisation is not None
+    quantisation = quantised.quantisation or Quantisation()
     final = quantisation.weights
     layers = [n for n in model.network.layers if n.op in WEIGHTED]
     return Quantised(
@@ -216,7 +159,6 @@ def _report(
         accuracy_before=model.accuracy(dataset.validation, dataset),
         accuracy_after=choice.accuracy,
         execution="float32" if quantisation.why_not_int8 else "int8",
-        sensitivities=table,
     )
 
 

@@ -19,6 +19,10 @@ NAMES = (
     "headline_timing",
     "headline_training",
     "mobilenet",
+    "pruning",
+    "pruning_report",
+    "quantisation",
+    "quantisation_report",
     "scale",
     "virtual_cluster",
 )
