@@ -37,6 +37,8 @@ from evaluation.tables import (
 )
 
 BUSY_TIMEOUT_S = 10.0
+_PAGE = 512
+"""Rows of a log that are read at once."""
 _MAKING_TABLES = 0x6E6C7372
 """Of PostgreSQL's lock under which tables are made."""
 _REMEDIES = {
@@ -215,14 +217,27 @@ class Storage:
 
     def proposals(self, session: SessionRecord) -> list[LoggedProposal]:
         """A session's log, in order. Raises LedgerDamaged where a row is missing or not as it was written."""
+        return list(self.each_proposal(session))
+
+    def each_proposal(self, session: SessionRecord) -> Iterator[LoggedProposal]:
+        """`proposals`, a page of them in memory at a time."""
+        first = 0
+        while page := self.page(session, first):
+            yield from page
+            first += len(page)
+
+    def page(self, session: SessionRecord, first: int) -> list[LoggedProposal]:
+        """Up to 512 proposals from number `first` on. Raises as `proposals`."""
         query = (
             sa.select(proposals_table)
             .where(proposals_table.c.session_id == session.id)
+            .where(proposals_table.c.sequence >= first)
             .order_by(proposals_table.c.sequence)
+            .limit(_PAGE)
         )
         with self._reading() as connection:
             rows = _checked(connection, query)
-            if [row.sequence for row in rows] != list(range(len(rows))):
+            if [row.sequence for row in rows] != list(range(first, first + len(rows))):
                 raise LedgerDamaged(f"rows are missing from the log of {session.name}")
         return [logged_proposal(row, session.space_digest) for row in rows]
 
