@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from archspace import Architecture, Block, BlockCost, Choices, Network, SearchSpace, SpaceSize
 from envs.cost_bounds import CostBounds
 
-CACHED_PREFIXES = 100_000
+CACHED_PREFIXES = 8192
 
 
 class LimitedSpace(SearchSpace):

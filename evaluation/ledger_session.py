@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,10 @@ from evaluation.barriers import Barriers
 from evaluation.children import Children, Finished, Key, key_of
 from evaluation.evaluator import BudgetExhausted, ReplayDivergence, SpaceExhausted
 from evaluation.objectives import Objective
+from evaluation.packed import History, PackedEvaluations
 from evaluation.results import ChildResult, Evaluation, FailureReason, Fidelity
 from evaluation.scoring import Scoring, checked_result, is_lost, without_effort
+from evaluation.session_log import Answers, ReplayLog
 from evaluation.storage import Storage
 from evaluation.tables import LoggedProposal, SessionRecord
 
@@ -64,13 +68,12 @@ class LedgerSession:
         self._storage = storage
         self._record = record
         self._scoring = scoring
-        self._log = storage.proposals(record)
-        self._done: list[Evaluation | None] = []  # by sequence; None while open
-        self._may_cost: list[float] = []  # likewise
-        self._given = 0  # how many of _done were handed out
+        self._log = ReplayLog(storage, record)
+        self._given = PackedEvaluations(record.space_digest)  # what was handed out
+        self._ahead: deque[Evaluation | None] = deque()  # those after them; None while open
+        self._may_cost: deque[float] = deque()  # likewise
         self._spent = 0.0
-        self._asked: set[Key] = set()
-        self._results: dict[Key, ChildResult] = {}  # infrastructure failures are not in it
+        self._answers = Answers()
         self._children = Children(storage, scoring)
         self._free_in_a_row = 0
         self._barriers = Barriers()
@@ -93,38 +96,41 @@ class LedgerSession:
     @property
     def remaining(self) -> float:
         """What is left of the budget when everything under way is paid."""
-        return max(0.0, self.budget - self._spent - sum(self._may_cost[self._given :]))
+        return max(0.0, self.budget - self._spent - sum(self._may_cost))
 
     @property
     def under_way(self) -> int:
         """Number of proposals made and not handed back yet."""
-        return len(self._done) - self._given
+        return len(self._ahead)
+
+    @property
+    def _made(self) -> int:
+        return len(self._given) + len(self._ahead)
 
     @property
     def must_drain(self) -> bool:
         """Whether a barrier comes next, so that everything under way is to be collected before more is submitted."""
-        return self.under_way > 0 and self._barriers.is_at(len(self._done))
+        return self.under_way > 0 and self._barriers.is_at(self._made)
 
     @property
     def unpaid(self) -> float:
         """What the budget leaves after all that the log holds, replayed or not."""
-        logged = sum(p.evaluation.charged for p in self._log if p.evaluation is not None)
-        return max(0.0, self.budget - max(logged, self._spent))
+        return max(0.0, self.budget - max(self._log.charged, self._spent))
 
     @property
     def logged(self) -> int:
         """Number of proposals in the log, replayed or not."""
-        return max(len(self._log), len(self._done))
+        return max(len(self._log), self._made)
 
     @property
     def replaying(self) -> bool:
         """Whether the log still holds proposals that come after the last one made."""
-        return len(self._done) < len(self._log)
+        return self._made < len(self._log)
 
     @property
-    def history(self) -> list[Evaluation]:
-        """All evaluations handed back so far, in order."""
-        return [evaluation for evaluation in self._done[: self._given] if evaluation is not None]
+    def history(self) -> Sequence[Evaluation]:
+        """All evaluations handed back so far, in order; made anew from a compact form when they are looked at."""
+        return History(self._given, len(self._given))
 
     @property
     def objective(self) -> Objective:
@@ -148,7 +154,7 @@ class LedgerSession:
         Raises:
             ValueError: proposals were made already, or `every` is below 1.
         """
-        if self._done or every < 1:
+        if self._made or every < 1:
             raise ValueError("barriers, 1 or more proposals apart, come before the first proposal")
         self._barriers = Barriers(every, at_barrier)
 
@@ -161,19 +167,22 @@ class LedgerSession:
             ValueError: proposals were made already.
             ReplayDivergence: the log is shorter, or holds proposals without a result before that place.
         """
-        if self._done:
+        if self._made:
             raise ValueError("start_at comes before the first proposal")
-        ready = [p.evaluation for p in self._log[:sequence] if p.evaluation is not None]
-        if len(ready) < sequence:
+        ready = self._log.finished(sequence)
+        if ready < sequence:
             raise ReplayDivergence(
-                f"session {self.name}: the checkpoint is at proposal {sequence}, but only {len(ready)} "
+                f"session {self.name}: the checkpoint is at proposal {sequence}, but only {ready} "
                 f"of the log's {len(self._log)} before it have results; use an older checkpoint"
             )
-        for evaluation in ready:
-            self._done.append(None)
+        for number in range(sequence):
+            evaluation = self._log[number].evaluation
+            assert evaluation is not None, "all of them are finished"
+            self._ahead.append(None)
             self._replay(evaluation)
-        self._hand_out(sequence)
-        self._announce(0)
+            self._hand_out(number + 1)
+        for evaluation in self.history:
+            self._tell(evaluation)
         self._barriers.pass_all(0, sequence)
 
     def evaluate(self, batch: Sequence[Choices]) -> list[Evaluation]:
@@ -185,7 +194,7 @@ class LedgerSession:
             SpaceExhausted, ReplayDivergence, InvalidChoices: see `submit`.
             EvaluatorUnavailable, LedgerError: see `collect`.
         """
-        if self._given < len(self._done):
+        if self._ahead:
             raise ValueError("collect what was submitted before, then evaluate")
         results: list[Evaluation] = []
         while len(results) < len(batch):
@@ -218,7 +227,7 @@ class LedgerSession:
         self._check_not_over(reduced)
         if self.must_drain:
             raise ValueError("a barrier comes next: collect what was submitted before it")
-        first = len(self._done)
+        first = self._made
         architectures = [self._scoring.space.architecture(choices) for choices in batch]
         architectures = architectures[: self._barriers.room(first)]
         new: list[LoggedProposal] = []
@@ -228,7 +237,7 @@ class LedgerSession:
             self._propose(architecture, reduced, new)
         self._storage.log(self._record, new)
         self._announce(first)
-        return list(range(first, len(self._done)))
+        return list(range(first, self._made))
 
     def collect(self, count: int | None = None) -> list[Evaluation]:
         """Evaluate what was submitted; one evaluation a proposal not yet handed out, in order.
@@ -250,31 +259,36 @@ class LedgerSession:
         self._children.stop()
 
     def _collect(self, count: int | None) -> list[Evaluation]:
-        made, before = len(self._done), self._given
+        made, before = self._made, len(self._given)
         until = made if count is None else min(made, before + count)
         if count is None:
             for finished in self._children.all_results():
                 self._finish(finished)
         else:
             self._finish_until(until)
-        self._hand_out(until)
+        handed = self._hand_out(until)
         self._barriers.pass_all(before, until)
-        return [evaluation for evaluation in self._done[before:until] if evaluation is not None]
+        return handed
 
     def _finish_until(self, until: int) -> None:
         try:
-            while any(evaluation is None for evaluation in self._done[self._given : until]):
+            while None in islice(self._ahead, until - len(self._given)):
                 for finished in self._children.next_results():
                     self._finish(finished)
         except BaseException:
             self._children.stop()  # its results would have nowhere to go
             raise
 
-    def _hand_out(self, until: int) -> None:
-        for evaluation in self._done[self._given : until]:
+    def _hand_out(self, until: int) -> list[Evaluation]:
+        handed = []
+        while len(self._given) < until:
+            evaluation = self._ahead.popleft()
             assert evaluation is not None, "handed out before it is known"
+            self._may_cost.popleft()
+            self._given.append(evaluation)
             self._spent += evaluation.charged
-        self._given = until
+            handed.append(evaluation)
+        return handed
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -302,11 +316,11 @@ class LedgerSession:
         return (reduced or self.fidelity).cost
 
     def _affordable(self, architecture: Architecture, reduced: Fidelity | None) -> bool:
-        sequence, key = len(self._done), (architecture.digest, reduced)
+        sequence, key = self._made, (architecture.digest, reduced)
         logged = self._log[sequence].evaluation if sequence < len(self._log) else None
         if logged is not None:
             cost = logged.charged
-        elif key in self._results or key in self._children:
+        elif self._answers.get(key) is not None or key in self._children:
             cost = 0.0
         else:
             cost = self._cost(reduced)
@@ -316,22 +330,22 @@ class LedgerSession:
         self, architecture: Architecture, reduced: Fidelity | None, new: list[LoggedProposal]
     ) -> None:
         """Give the next sequence number: replayed, done at once, or open. Unlogged ones go to `new`."""
-        sequence, key = len(self._done), (architecture.digest, reduced)
+        sequence, key = self._made, (architecture.digest, reduced)
         logged = self._log[sequence] if sequence < len(self._log) else None
         if logged is not None:
             self._check_replay(logged, architecture, reduced)
-        self._done.append(None)
+        self._ahead.append(None)
         if logged is not None and logged.evaluation is not None:
             self._replay(logged.evaluation)
             return
         proposal = logged or LoggedProposal(
             sequence=sequence,
             architecture=architecture,
-            is_new=key not in self._asked,
+            is_new=key not in self._answers,
             evaluation=None,
             fidelity=reduced,
         )
-        self._asked.add(key)
+        self._answers.ask(key)
         evaluation = self._answer_at_once(proposal)
         if evaluation is not None:
             proposal = replace(proposal, evaluation=evaluation)
@@ -357,8 +371,8 @@ class LedgerSession:
 
     def _replay(self, evaluation: Evaluation) -> None:
         """Take a logged evaluation as this session's own."""
-        is_first = (key := _key(evaluation)) not in self._asked
-        self._asked.add(key)
+        is_first = (key := _key(evaluation)) not in self._answers
+        self._answers.ask(key)
         self._settle(evaluation)
         # a child that was lost might have cost as much as any other until it was handed back
         lost = is_first and is_lost(evaluation.result)
@@ -369,9 +383,11 @@ class LedgerSession:
     def _answer_at_once(self, proposal: LoggedProposal) -> Evaluation | None:
         """The evaluation of a repeat of something known, or of a network over a limit; else None."""
         architecture = proposal.architecture
-        known = self._results.get(key_of(proposal))
+        known = self._answers.get(key_of(proposal))
         if known is not None:
-            return self._evaluation(proposal, without_effort(known), charged=0.0)
+            result = self._at(known).result
+            assert result is not None, "what answers has a result"
+            return self._evaluation(proposal, without_effort(result), charged=0.0)
         if key_of(proposal) in self._children:
             return None
         costs = self._scoring.costs(architecture, None)
@@ -433,12 +449,20 @@ class LedgerSession:
 
     def _settle(self, evaluation: Evaluation) -> None:
         """Put a durable evaluation into the account."""
-        self._done[evaluation.sequence] = evaluation
+        self._ahead[evaluation.sequence - len(self._given)] = evaluation
         if evaluation.result is not None and not is_lost(evaluation.result):
-            self._results.setdefault(_key(evaluation), evaluation.result)
+            self._answers.answer(_key(evaluation), evaluation.sequence)
+
+    def _at(self, sequence: int) -> Evaluation:
+        """A proposal that has its evaluation, handed out or not."""
+        given = len(self._given)
+        evaluation = self._given[sequence] if sequence < given else self._ahead[sequence - given]
+        assert evaluation is not None, "asked for before it is known"
+        return evaluation
 
     def _announce(self, first: int) -> None:
-        for evaluation in self._done[first:]:
+        """Tell of those from sequence `first` on that are known at once; none of them was handed out."""
+        for evaluation in islice(self._ahead, first - len(self._given), None):
             if evaluation is not None:
                 self._tell(evaluation)
 

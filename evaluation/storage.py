@@ -10,11 +10,13 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from evaluation.codec import dump, result_from_json, result_to_json
+from evaluation.high_water import Counts, HighWaterMark
 from evaluation.results import ChildResult, Evaluation
 from evaluation.row_checks import LedgerDamaged, LedgerError, bring_up, check_row, with_checksum
 from evaluation.tables import (
@@ -37,6 +39,8 @@ from evaluation.tables import (
 )
 
 BUSY_TIMEOUT_S = 10.0
+_PAGE = 512
+"""Rows of a log that are read at once."""
 _MAKING_TABLES = 0x6E6C7372
 """Of PostgreSQL's lock under which tables are made."""
 _REMEDIES = {
@@ -106,6 +110,10 @@ class Storage:
         self._prefix = scope_prefix(scope)
         parsed = make_url(url)
         self._where = parsed.database or url
+        # of a database that several runs share, another one may delete rows
+        own_file = parsed.get_backend_name() == "sqlite" and parsed.database and not scope
+        self._mark = HighWaterMark(Path(self._where)) if own_file else None
+        self._counts = Counts()
         try:
             self._engine = make_engine(parsed)
         except ImportError as error:
@@ -136,6 +144,17 @@ class Storage:
                     f"ledger {self._where}: schema version {version}, but this Netlathe knows "
                     f"{SCHEMA_VERSION}; use the version that wrote it"
                 )
+
+            self._counts = _count(connection)
+            if self._mark is not None:
+                self._mark.check(self._counts)
+
+    def _written(self, *, proposals: int = 0, finished: int = 0, records: int = 0) -> None:
+        """So many more rows were committed."""
+        added = (proposals, finished, records)
+        self._counts = Counts(*(old + new for old, new in zip(self._counts, added, strict=True)))
+        if self._mark is not None:
+            self._mark.write(self._counts)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -215,14 +234,27 @@ class Storage:
 
     def proposals(self, session: SessionRecord) -> list[LoggedProposal]:
         """A session's log, in order. Raises LedgerDamaged where a row is missing or not as it was written."""
+        return list(self.each_proposal(session))
+
+    def each_proposal(self, session: SessionRecord) -> Iterator[LoggedProposal]:
+        """`proposals`, a page of them in memory at a time."""
+        first = 0
+        while page := self.page(session, first):
+            yield from page
+            first += len(page)
+
+    def page(self, session: SessionRecord, first: int) -> list[LoggedProposal]:
+        """Up to 512 proposals from number `first` on. Raises as `proposals`."""
         query = (
             sa.select(proposals_table)
             .where(proposals_table.c.session_id == session.id)
+            .where(proposals_table.c.sequence >= first)
             .order_by(proposals_table.c.sequence)
+            .limit(_PAGE)
         )
         with self._reading() as connection:
             rows = _checked(connection, query)
-            if [row.sequence for row in rows] != list(range(len(rows))):
+            if [row.sequence for row in rows] != list(range(first, first + len(rows))):
                 raise LedgerDamaged(f"rows are missing from the log of {session.name}")
         return [logged_proposal(row, session.space_digest) for row in rows]
 
@@ -238,6 +270,7 @@ class Storage:
         if rows:
             with self._writing() as connection:
                 connection.execute(sa.insert(proposals_table), rows)
+            self._written(proposals=len(rows), finished=sum(p.evaluation is not None for p in proposals))
 
     def finish(
         self,
@@ -247,6 +280,7 @@ class Storage:
         cache: tuple[str, ChildResult] | None = None,
     ) -> None:
         """Write results of logged proposals with what they cost and, if given, the shared cache's entry."""
+        finished = 0
         with self._writing() as connection:
             for evaluation in evaluations:
                 values = proposal_values(session, evaluation) | outcome_values(evaluation)
@@ -262,9 +296,11 @@ class Storage:
                         f"ledger {self._where}: proposal {evaluation.sequence} of {session.name} is not "
                         "waiting for a result; another process writes the same session: stop one"
                     )
+                finished += 1
             if cache is not None and self._cached(connection, cache[0]) is None:
                 row = {"key": self._prefix + cache[0], "result": result_to_json(cache[1])}
                 connection.execute(sa.insert(results_table).values(with_checksum(row)))
+        self._written(finished=finished)
 
     def cached(self, key: str) -> ChildResult | None:
         """What the shared cache holds for `key`."""
@@ -296,8 +332,9 @@ class Storage:
         same = (records_table.c.scope == scope) & (records_table.c.name == name)
         row = with_checksum({"scope": scope, "name": name, "value": dump(dict(value))})
         with self._writing() as connection:
-            connection.execute(sa.delete(records_table).where(same))
+            replaced = connection.execute(sa.delete(records_table).where(same)).rowcount
             connection.execute(sa.insert(records_table).values(row))
+        self._written(records=1 - replaced)
 
     def get_record(self, scope: str, name: str) -> dict[str, Any] | None:
         """What `put_record` kept."""
@@ -313,6 +350,14 @@ def _make_tables(connection: sa.Connection) -> None:
     if missing and missing != set(metadata.tables):
         raise LedgerDamaged(f"it lacks {', '.join(sorted(missing))}")
     metadata.create_all(connection)
+
+
+def _count(connection: sa.Connection) -> Counts:
+    open_ones = proposals_table.c.status == "open"
+    proposals = connection.scalar(sa.select(sa.func.count()).select_from(proposals_table)) or 0
+    still_open = connection.scalar(sa.select(sa.func.count()).where(open_ones)) or 0
+    records = connection.scalar(sa.select(sa.func.count()).select_from(records_table)) or 0
+    return Counts(proposals, proposals - still_open, records)
 
 
 def _check_structure(connection: sa.Connection) -> None:

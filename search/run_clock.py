@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from evaluation import Evaluation, Fidelity, Ledger
+from evaluation import Evaluation, Ledger
 
 RECORD = "clock"
 BUSY = "busy"
@@ -22,7 +22,6 @@ class RunClock:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._busy = 0.0
-        self._counted: set[tuple[str, Fidelity | None]] = set()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -38,10 +37,8 @@ class RunClock:
             self._ledger.put_record(RECORD, record)
 
     def count(self, evaluation: Evaluation) -> None:
-        """A child that was trained now (not replayed from the log); twins from the cache count once."""
-        key = (evaluation.architecture.digest, evaluation.fidelity)
-        if evaluation.result is not None and key not in self._counted:
-            self._counted.add(key)
+        """A child that was trained now (not replayed from the log); its repeats, and what a cache answers, took 0 s."""
+        if evaluation.result is not None:
             self._busy += evaluation.result.train_seconds
 
     @property

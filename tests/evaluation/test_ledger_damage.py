@@ -51,7 +51,7 @@ def test_a_changed_row_is_refused(
     assert connection.execute(change).rowcount == 1
     connection.commit()
     connection.close()
-    with Ledger(url) as ledger, pytest.raises(LedgerDamaged, match=r"ledger\.db.*start a new run"):
+    with pytest.raises(LedgerDamaged, match=r"ledger\.db.*start a new run"), Ledger(url) as ledger:
         open_session(ledger)
 
 
