@@ -144,6 +144,10 @@ def search(
             strategy.run(session)
         seconds = time.monotonic() - started
         history = session.history
+    if not curve:
+        raise SystemExit(
+            f"seed {seed}: no child was trained in full, so there is nothing to compare; give a larger search.budget"
+        )
     return {
         "seconds": seconds,
         "busy_seconds": busy,

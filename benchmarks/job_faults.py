@@ -1,6 +1,6 @@
 """The fault matrix of jobs: each kind of fault, and whether what comes out is what an undisturbed run gives.
 
-    python benchmarks/job_faults.py --work DIR --kills 50 [--only NAME …] [--at-once 3]
+    python benchmarks/job_faults.py --work DIR --kills 50 [--only NAME …] [--at-once 4]
 
 | row | fault |
 |---|---|
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument(
         "--kills", type=int, default=20, help="random moments of row kill; others in proportion"
     )
-    parser.add_argument("--at-once", type=int, default=3, help="cases under way at a time")
+    parser.add_argument("--at-once", type=int, default=4, help="cases under way at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args()

@@ -53,7 +53,7 @@ class Case:
     """One job and one fault, in a place of its own: independent of all others.
 
     Attributes:
-        ray: it starts Ray; such cases come one after another, since two starts of Ray at a time may choose the same ports.
+        ray: it starts Ray: such cases are long, and only some of them run at a time.
     """
 
     row: str

@@ -27,22 +27,24 @@ def test_each_case_is_carried_out_once(scripts, at_once):
     assert sorted(each.fault for each in found) == sorted(each.fault for each in cases)
 
 
-def test_cases_run_beside_each_other_and_those_with_ray_do_not(scripts):
-    together, alone = threading.Barrier(3, timeout=10), threading.Lock()
+def test_cases_run_beside_each_other_and_few_of_them_with_ray(scripts):
+    lanes, outcome = scripts["job_faults_lanes"], scripts["job_faults_outcome"].Outcome
+    together = threading.Barrier(4, timeout=10)
+    starts = threading.Semaphore(lanes.RAY_AT_ONCE)
 
     def beside():
         together.wait()
-        return scripts["job_faults_outcome"].Outcome(row="toy", fault="beside")
+        return outcome(row="toy", fault="beside")
 
     def with_ray():
-        assert alone.acquire(blocking=False), "two at a time"
+        assert starts.acquire(blocking=False), "too many at a time"
         together.wait()
-        alone.release()
-        return scripts["job_faults_outcome"].Outcome(row="toy", fault="ray")
+        starts.release()
+        return outcome(row="toy", fault="ray")
 
-    cases = [_case(scripts, 0, ray=True, do=with_ray) for _ in range(2)]
+    cases = [_case(scripts, 0, ray=True, do=with_ray) for _ in range(4)]
     cases += [_case(scripts, 1, do=beside) for _ in range(4)]
-    found = list(scripts["job_faults_lanes"].carried_out(cases, 3))
+    found = list(lanes.carried_out(cases, 4))
     assert [each.note for each in found if not each.good] == []
 
 
