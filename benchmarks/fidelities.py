@@ -6,7 +6,10 @@ The config has `search.halving`. For each seed the same strategy with the same s
 halving and without, one after the other on the same workers; the clock starts when workers are ready, and counts the
 strategy's own time. Quality is the best reward of a child trained in full. Printed for each seed: when the search with
 halving first had what the other one had at its end, and the reverse; at the end, from the mean curves over seeds, the
-same once more. `paid` is in full children, which a busy machine does not disturb. Records in --work are not made again.
+same once more. `paid` is in full children, which a busy machine does not disturb.
+
+Each search leaves its record in --work, and is not done again: called again, the benchmark goes on with the search that it
+was in, which begins anew.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from archspace import write_atomic
 from child_models import Dataset
 from envs import CostBounds
 from evaluation import Evaluation, Evaluator, Ledger, make_objective
@@ -68,7 +72,7 @@ def prepared(config: RunConfig, work: Path) -> Iterator[tuple[Problem, Evaluator
     """Data, device and workers, ready."""
     device = work / "device.json"
     problem = make_problem(config, device, on_progress=lambda what, share: None, save_to=device)
-    with make_evaluator(problem) as evaluator:
+    with make_evaluator(problem, (work / "teacher").absolute()) as evaluator:
         evaluator.warm_up()
         time.sleep(LOADING_S)
         yield problem, evaluator
@@ -80,9 +84,15 @@ def record(
     """One search, or what is on record of it."""
     path = work / f"{'halving' if with_halving else 'full'}-{seed}.json"
     if not path.is_file():
-        path.with_suffix(".db").unlink(missing_ok=True)
-        found = search(problem, evaluator, seed, path.with_suffix(".db"), with_halving=with_halving)
-        path.write_text(json.dumps(found, indent=1))
+        database = path.with_suffix(".db")
+        for rest in (
+            "",
+            "-wal",
+            "-shm",
+        ):  # of a search that was interrupted: its clock cannot go on
+            database.with_name(database.name + rest).unlink(missing_ok=True)
+        found = search(problem, evaluator, seed, database, with_halving=with_halving)
+        write_atomic(path, json.dumps(found, indent=1))
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
@@ -134,6 +144,10 @@ def search(
             strategy.run(session)
         seconds = time.monotonic() - started
         history = session.history
+    if not curve:
+        raise SystemExit(
+            f"seed {seed}: no child was trained in full, so there is nothing to compare; give a larger search.budget"
+        )
     return {
         "seconds": seconds,
         "busy_seconds": busy,

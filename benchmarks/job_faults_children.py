@@ -7,11 +7,12 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
-from job_faults_place import JOB, SMALL, Outcome, Place, Setting
+from job_faults_outcome import Case, Outcome
+from job_faults_place import JOB, SMALL, Place, Row, Setting
 
 from service.jobs.states import ENDED, JobState
 
@@ -32,34 +33,43 @@ WANTED = {
     "fork_daemon": None,
 }
 """What such children are to end with."""
-ENDS = ("by itself", "cancelled at once", "killed", "killed with its server")
+ENDS = ("cancelled at once", "killed", "killed with its server")
 ORPHANS_S = 60.0
 """Within which nothing of a job's ended process may be left; a lease must run out in it."""
 
 
-def children(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def children(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """Every fourth child misbehaves: the search goes on without it, and nothing is left behind."""
-    for how, failure in WANTED.items():
-        with _place(setting, how) as place:
-            place.serve()
-            place.wait_for(*ENDED)
-            found = _failures(place)
-            wanted = {failure} if failure else set()
-            ended = place.state() is JobState.SUCCEEDED
-            left = _left(place.marked())
-            yield Outcome(
-                row="children",
-                fault=how,
-                successes=int(ended),
-                as_wanted=ended and set(found) == wanted and not left,
-                note=f"{dict(found)} of {len(place.rows())} children; left behind: {len(left)}",
-            )
+    found = [
+        Case(row="children", fault=how, do=partial(_seen_through, setting, how), ray=True)
+        for how in WANTED
+    ]
     for how in ("ignore_sigterm", "fork_daemon"):
-        for end in ENDS[1:]:
-            yield _ended(setting, how, end)
+        for end in ENDS:
+            fault = f"{how}; the job is {end}"
+            do = partial(_ended, setting, fault, how, end)
+            found.append(Case(row="children", fault=fault, do=do, ray=True))
+    return found
 
 
-def _ended(setting: Setting, how: str, end: str) -> Outcome:
+def _seen_through(setting: Setting, how: str) -> Outcome:
+    with _place(setting, how) as place:
+        place.serve()
+        place.wait_for(*ENDED)
+        found = _failures(place)
+        wanted = {failure} if (failure := WANTED[how]) else set()
+        ended = place.state() is JobState.SUCCEEDED
+        left = _left(place.marked())
+        return Outcome(
+            row="children",
+            fault=how,
+            successes=int(ended),
+            as_wanted=ended and set(found) == wanted and not left,
+            note=f"{dict(found)} of {len(place.rows())} children; left behind: {len(left)}",
+        )
+
+
+def _ended(setting: Setting, fault: str, how: str, end: str) -> Outcome:
     """One that is ended while such children live, and whether they end with it."""
     with _place(setting, how) as place:
         server = place.serve()
@@ -79,7 +89,7 @@ def _ended(setting: Setting, how: str, end: str) -> Outcome:
         note = f"processes before: {len(before)}, left: {len(left)}; after {time.monotonic() - started:.0f} s"
         return Outcome(
             row="children",
-            fault=f"{how}; the job is {end}",
+            fault=fault,
             as_wanted=not left and len(before) > 1,
             note=note,
         )
@@ -117,4 +127,4 @@ def _failures(place: Place) -> Counter[str]:
     return Counter(each["failure"] for each in results if each["failure"] is not None)
 
 
-ROWS: dict[str, Callable[[Setting, random.Random, int], Iterator[Outcome]]] = {"children": children}
+ROWS: dict[str, Row] = {"children": children}

@@ -12,9 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from job_faults_place import JOB, Outcome, Place, Setting, Watch
+from job_faults_outcome import Case, LeftOutError, Outcome
+from job_faults_place import JOB, Place, Row, Setting, Watch
 
 from evaluation import Ledger, LedgerError
 from service.jobs.states import ENDED, JobState, Reason
@@ -24,24 +26,30 @@ FLIPS = 300
 """Of single bits of a ledger, each read back by itself."""
 
 
-def full_disk(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def full_disk(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """All of a small disk is taken at a random moment, and given back when the job is paused."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        print("disk: skipped; mounting a small disk needs root on Linux")
-        return
-    for number in range(max(2, kills // 5)):
+        raise LeftOutError("mounting a small disk needs root on Linux")
+    found = []
+    for number in range(max(2, kills // 8)):
         apart = number % 2 == 1
-        with _small_disk() as disk, tempfile.TemporaryDirectory() as elsewhere:
-            url = f"sqlite:///{elsewhere}/jobs.db" if apart else None
-            with Place(disk / "results", setting.whole / "device.json", store_url=url) as place:
-                fault = f"full; its store {'elsewhere' if apart else 'on it, too'}"
-                yield _filled(place, setting, disk, fault, rng)
+        fault = f"full; its store {'elsewhere' if apart else 'on it, too'}"
+        do = partial(_filled_at_random, setting, fault, apart, random.Random(rng.random()))
+        found.append(Case(row="disk", fault=fault, do=do))
+    return found
+
+
+def _filled_at_random(setting: Setting, fault: str, apart: bool, rng: random.Random) -> Outcome:
+    with _small_disk() as disk, tempfile.TemporaryDirectory() as elsewhere:
+        url = f"sqlite:///{elsewhere}/jobs.db" if apart else None
+        with Place(disk / "results", setting.device, store_url=url) as place:
+            return _filled(place, setting, disk, fault, rng)
 
 
 def _filled(place: Place, setting: Setting, disk: Path, fault: str, rng: random.Random) -> Outcome:
     place.serve()
     after_s = setting.moment(place, rng)
-    watch = Watch(place, setting)
+    watch = Watch(place, setting.whole)
     over = place.state() in ENDED
     told_while_full = False
     ballast = disk / "ballast"
@@ -88,18 +96,27 @@ def _small_disk() -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def damage(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def damage(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """Bytes of a paused job's files are changed; it is resumed."""
-    cases: list[tuple[str, str, Callable[[Path], bytes]]] = [
-        ("checkpoint, a bit flipped", "checkpoints/*/at-*/arrays.safetensors", _flipped(rng)),
-        ("checkpoint, truncated", "checkpoints/*/at-*/state.json", _truncated(rng)),
-        ("checkpoint's manifest, a bit flipped", "checkpoints/*/at-*/manifest.json", _flipped(rng)),
+    bits, ends, anywhere = (random.Random(rng.random()) for _ in range(3))
+    kinds: list[tuple[str, str, Callable[[Path], bytes]]] = [
+        ("checkpoint, a bit flipped", "checkpoints/*/at-*/arrays.safetensors", _flipped(bits)),
+        ("checkpoint, truncated", "checkpoints/*/at-*/state.json", _truncated(ends)),
+        (
+            "checkpoint's manifest, a bit flipped",
+            "checkpoints/*/at-*/manifest.json",
+            _flipped(bits),
+        ),
         ("ledger, a digit of a result changed", "ledger.db", _other_digit),
-        ("ledger, truncated", "ledger.db", _truncated(rng)),
+        ("ledger, truncated", "ledger.db", _truncated(ends)),
     ]
-    for fault, pattern, change in cases:
-        yield _damaged(setting, fault, pattern, change)
-    yield _flips(setting, rng)
+    cases = [
+        Case(row="damage", fault=fault, do=partial(_damaged, setting, fault, pattern, change))
+        for fault, pattern, change in kinds
+    ]
+    fault = "ledger, one bit flipped anywhere"
+    flips = partial(_flips, setting, fault, anywhere)
+    return [*cases, Case(row="damage", fault=fault, do=flips)]
 
 
 def _damaged(
@@ -109,7 +126,7 @@ def _damaged(
         _paused(place)
         path = max(place.run.glob(pattern))
         kept = path.read_bytes()
-        watch = Watch(place, setting)
+        watch = Watch(place, setting.whole)
         path.write_bytes(change(path))
         place.store.resume(JOB)
         place.wait_for(*ENDED)
@@ -134,7 +151,7 @@ def _paused(place: Place) -> None:
     place.wait_for(JobState.PAUSED)
 
 
-def _flips(setting: Setting, rng: random.Random) -> Outcome:
+def _flips(setting: Setting, fault: str, rng: random.Random) -> Outcome:
     """Single bits anywhere in the whole run's ledger: each is refused, or what is read is what was written."""
     path = setting.work / "flips" / "ledger.db"
     path.parent.mkdir(exist_ok=True)
@@ -152,9 +169,7 @@ def _flips(setting: Setting, rng: random.Random) -> Outcome:
         else:
             same, other = same + (found == before), other + (found != before)
     note = f"{FLIPS} flips: {refused} refused, {same} without effect, {other} wrong"
-    return Outcome(
-        row="damage", fault="ledger, one bit flipped anywhere", as_wanted=other == 0, note=note
-    )
+    return Outcome(row="damage", fault=fault, as_wanted=other == 0, note=note)
 
 
 def _contents(path: Path) -> list[object]:
@@ -186,7 +201,7 @@ def _other_digit(path: Path) -> bytes:
     )
 
 
-ROWS: dict[str, Callable[[Setting, random.Random, int], Iterator[Outcome]]] = {
+ROWS: dict[str, Row] = {
     "disk": full_disk,
     "damage": damage,
 }

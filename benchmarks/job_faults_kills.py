@@ -7,16 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
 
 import psutil
-from job_faults_place import JOB, SMALL, Outcome, Place, Setting, Watch
+from job_faults_outcome import Case, Outcome
+from job_faults_place import ACTS, JOB, SMALL, Place, Row, Setting, Watch
 
 from service.jobs.states import ENDED, JobState
 
 FAULTS = ("search", "server", "server, then search", "server stopped past its lease")
 STOPPED_S = 20.0
+RAY_VICTIMS = {"ChildWorker": "a worker, mid-child", "raylet": "its node (raylet)"}
+"""What is in a process's command line or name, and what it is."""
 RAY = (
     *SMALL,
     "--set", "evaluator.kind=ray",
@@ -43,17 +47,24 @@ Supervisor(JobStore(folder.database_url), folder, start=start).step()
 """A server that dies between taking a job and saying that it runs."""
 
 
-def random_kills(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def random_kills(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """Each at a random moment of a job."""
+    found = []
     for number in range(kills):
         fault = FAULTS[number % len(FAULTS)]
-        with setting.place("kill") as place:
-            server = place.serve()
-            after_s = setting.moment(place, rng)
-            watch = Watch(place, setting)
-            _disturb(place, server, fault)
-            place.wait_for(*ENDED)
-            yield watch.outcome("kill", fault, after_s=after_s)
+        do = partial(_killed_at_random, setting, fault, random.Random(rng.random()))
+        found.append(Case(row="kill", fault=fault, do=do))
+    return found
+
+
+def _killed_at_random(setting: Setting, fault: str, rng: random.Random) -> Outcome:
+    with setting.place("kill") as place:
+        server = place.serve()
+        after_s = setting.moment(place, rng)
+        watch = Watch(place, setting.whole)
+        _disturb(place, server, fault)
+        place.wait_for(*ENDED)
+        return watch.outcome("kill", fault, after_s=after_s)
 
 
 def _disturb(place: Place, server: subprocess.Popen[bytes], fault: str) -> None:
@@ -75,68 +86,96 @@ def _disturb(place: Place, server: subprocess.Popen[bytes], fault: str) -> None:
     place.serve()
 
 
-def kills_by_state(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def kills_by_state(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """`kill -9` of server and of process, in each state in which there is one."""
+    found = []
     for when in ("before", "after"):
-        with setting.place("state") as place:
-            watch = Watch(place, setting)
-            command = [sys.executable, "-c", _DIES_STARTING, str(place.results), when]
-            subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
-            assert place.state() is JobState.STARTING
-            place.serve()
-            place.wait_for(*ENDED)
-            yield watch.outcome("state", f"STARTING: server, {when} its process started")
-    for state, act in (("RUNNING", None), ("PAUSING", "pause"), ("CANCELLING", "cancel")):
-        for victim in ("server", "search"):
-            yield _killed_while(setting, JobState(state), act, victim)
-    yield _killed_while(setting, JobState.RECOVERING, None, "server")
+        fault = f"STARTING: server, {when} its process started"
+        do = partial(_killed_while_starting, setting, fault, when)
+        found.append(Case(row="state", fault=fault, do=do))
+    for state in (*ACTS, JobState.RECOVERING):
+        for victim in ("server", "search")[: 1 if state is JobState.RECOVERING else 2]:
+            fault = f"{state}: {victim}"
+            do = partial(_killed_while, setting, fault, state, victim)
+            found.append(Case(row="state", fault=fault, do=do))
+    return found
 
 
-def _killed_while(setting: Setting, state: JobState, act: str | None, victim: str) -> Outcome:
+def _killed_while_starting(setting: Setting, fault: str, when: str) -> Outcome:
+    with setting.place("state") as place:
+        watch = Watch(place, setting.whole)
+        command = [sys.executable, "-c", _DIES_STARTING, str(place.results), when]
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+        if place.state() is not JobState.STARTING:
+            raise RuntimeError(f"expected a job that is STARTING, got {place.state()}")
+        place.serve()
+        place.wait_for(*ENDED)
+        return watch.outcome("state", fault)
+
+
+def _killed_while(setting: Setting, fault: str, state: JobState, victim: str) -> Outcome:
     with setting.place("state") as place:
         server = place.serve()
         place.wait_for_results(3)
-        if state is JobState.RECOVERING:
-            place.kill_search()
-        if act == "pause":
-            place.store.pause(JOB)
-        elif act == "cancel":
-            place.store.cancel(JOB)
-        place.wait_for(state, every_s=0.01)
-        watch = Watch(place, setting)
+        place.bring_to(state)
+        watch = Watch(place, setting.whole)
         if victim == "server":
             server.kill()
             place.serve()
         else:
             place.kill_search()
-        rests = {"pause": JobState.PAUSED, "cancel": JobState.CANCELLED}
-        if act is not None:
-            place.wait_for(rests[act], JobState.SUCCEEDED)
+        place.see_through()
+        return watch.outcome("state", fault)
+
+
+def ray_kills(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
+    """A worker in the middle of a child, and Ray's node itself: at random moments, and while the job stops."""
+    whole = _RayWhole(setting)
+    states = [JobState.RUNNING] * max(1, kills // 25) + [JobState.PAUSING, JobState.CANCELLING]
+    found = []
+    for state in states:
+        for process, victim in RAY_VICTIMS.items():
+            fault = f"{state}: {victim}"
+            own = random.Random(rng.random())
+            do = partial(_ray_killed, setting, whole, fault, state, process, own)
+            found.append(Case(row="ray", fault=fault, do=do, ray=True))
+    return found
+
+
+class _RayWhole:
+    """An undisturbed run whose children train on Ray, made when the first case asks for it."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    @cached_property
+    def path(self) -> Path:
+        whole = self._setting.work / "whole-ray"
+        with Place(whole, self._setting.device, settings=RAY) as place:
             if place.state() is not JobState.SUCCEEDED:
-                place.store.resume(JOB)
-        place.wait_for(*ENDED)
-        return watch.outcome("state", f"{state}: {victim}")
+                place.serve()
+                place.wait_for(*ENDED)
+        return whole / JOB
 
 
-def ray_kills(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
-    """A worker in the middle of a child, and Ray's node itself."""
-    whole = setting.work / "whole-ray"
-    with Place(whole, setting.whole / "device.json", settings=RAY) as place:
-        if place.state() not in ENDED:
-            place.serve()
-        place.wait_for(*ENDED)
-    with_ray = Setting(setting.work, whole / JOB, setting.length_s)
-    for number in range(max(2, kills // 5)):
-        victim = ("ChildWorker", "raylet")[number % 2]
-        with setting.place("ray", settings=RAY) as place:
-            place.serve()
-            place.wait_for_results(rng.randint(1, 6))
-            time.sleep(rng.uniform(0, 1))
-            watch = Watch(place, with_ray)
-            killed = _kill_marked(place, victim)
-            place.wait_for(*ENDED)
-            fault = "a worker, mid-child" if victim == "ChildWorker" else "its node (raylet)"
-            yield watch.outcome("ray", fault, as_wanted=killed > 0 and not place.marked())
+def _ray_killed(
+    setting: Setting,
+    whole: _RayWhole,
+    fault: str,
+    state: JobState,
+    process: str,
+    rng: random.Random,
+) -> Outcome:
+    undisturbed = whole.path
+    with setting.place("ray", settings=RAY) as place:
+        place.serve()
+        place.wait_for_results(rng.randint(1, 6))
+        time.sleep(rng.uniform(0, 1))
+        place.bring_to(state)
+        watch = Watch(place, undisturbed)
+        killed = _kill_marked(place, process)
+        place.see_through()
+        return watch.outcome("ray", fault, as_wanted=killed > 0 and not place.marked())
 
 
 def _kill_marked(place: Place, what: str) -> int:
@@ -151,7 +190,7 @@ def _kill_marked(place: Place, what: str) -> int:
     return killed
 
 
-ROWS: dict[str, Callable[[Setting, random.Random, int], Iterator[Outcome]]] = {
+ROWS: dict[str, Row] = {
     "kill": random_kills,
     "state": kills_by_state,
     "ray": ray_kills,

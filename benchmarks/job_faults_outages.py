@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -9,16 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from job_faults_place import JOB, Outcome, Setting, Watch
+from job_faults_outcome import Case, LeftOutError, Outcome
+from job_faults_place import Row, Setting, Watch
 
-from service.jobs.states import ENDED
-from service.jobs.store import JobStore
+from service.jobs.states import JobState
 
 OUTAGE_S = 60.0
+SHORT_OUTAGE_S = 5.0
 TESTS = Path(__file__).parent.parent / "tests" / "service" / "jobs" / "test_supervisor.py"
 
 
@@ -48,6 +51,12 @@ class Database:
         subprocess.run(["kill", "-9", str(main), *children.stdout.split()], check=False)
         time.sleep(1)
 
+    def restart(self, away_s: float) -> None:
+        """`kill`, and `start` after so many seconds."""
+        self.kill()
+        time.sleep(away_s)
+        self.start()
+
     def _do(self, program: str, *arguments: str) -> None:
         line = " ".join(f"'{each}'" for each in (str(self._programs / program), *arguments))
         done = subprocess.run(
@@ -59,7 +68,7 @@ class Database:
             check=False,
         )
         if done.returncode != 0:
-            raise SystemExit(f"{line}: exit {done.returncode}; see {self._folder}/log")
+            raise RuntimeError(f"{line}: exit {done.returncode}; see {self._folder}/log")
 
 
 def _programs() -> Path | None:
@@ -80,54 +89,75 @@ def _database(programs: Path) -> Iterator[Database]:
             database.kill()
 
 
-def database_outage(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
-    """PostgreSQL is killed at a random moment and started again a minute later, with one server and with two."""
+def database_outages(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
+    """PostgreSQL is killed and started again: a minute later at random moments, and for a moment in each state."""
     try:
         import psycopg  # noqa: F401
-    except ImportError:
-        print("database: skipped; install netlathe[postgres]")
-        return
+    except ImportError as error:
+        raise LeftOutError("psycopg is missing (pip install netlathe[postgres])") from error
     programs = _programs()
     if programs is None:
-        print("database: skipped; PostgreSQL is not installed (apt-get install postgresql)")
-        return
-    with _database(programs) as database:
-        for number in range(max(2, kills // 12)):
-            yield _outage(setting, database, 1 + number % 2, rng)
+        raise LeftOutError("PostgreSQL is missing (apt-get install postgresql)")
+    if os.geteuid() != 0:
+        raise LeftOutError("starting PostgreSQL as its own user needs root")
+    found = []
+    for number in range(max(2, kills // 12)):
+        servers = 1 + number % 2
+        fault = f"killed, back after {OUTAGE_S:.0f} s; {servers} server{'s' * (servers > 1)}"
+        do = partial(_outage, setting, programs, fault, servers, random.Random(rng.random()))
+        found.append(Case(row="database", fault=fault, do=do))
+    for state in (JobState.PAUSING, JobState.CANCELLING, JobState.RECOVERING):
+        fault = f"{state}: killed, back after {SHORT_OUTAGE_S:.0f} s"
+        do = partial(_outage_while, setting, programs, fault, state)
+        found.append(Case(row="database", fault=fault, do=do))
+    return found
 
 
-def _outage(setting: Setting, database: Database, servers: int, rng: random.Random) -> Outcome:
-    with setting.place("database", store_url=database.url) as place:
+def _outage(
+    setting: Setting, programs: Path, fault: str, servers: int, rng: random.Random
+) -> Outcome:
+    with (
+        _database(programs) as database,
+        setting.place("database", store_url=database.url) as place,
+    ):
         for _ in range(servers):
             place.serve()
         after_s = setting.moment(place, rng)
-        watch = Watch(place, setting)
-        database.kill()
-        time.sleep(OUTAGE_S)
-        database.start()
-        place.store.close()
-        place.store = JobStore(database.url)
-        place.wait_for(*ENDED)
-        fault = f"killed, back after {OUTAGE_S:.0f} s; {servers} server{'s' * (servers > 1)}"
-        outcome = watch.outcome("database", fault, after_s=after_s, recovered_s=None)
-        place.store.delete(JOB)
-        return outcome
+        watch = Watch(place, setting.whole)
+        database.restart(OUTAGE_S)
+        place.see_through()
+        return watch.outcome("database", fault, after_s=after_s, recovered_s=None)
 
 
-def partition(setting: Setting, rng: random.Random, kills: int) -> Iterator[Outcome]:
+def _outage_while(setting: Setting, programs: Path, fault: str, state: JobState) -> Outcome:
+    with (
+        _database(programs) as database,
+        setting.place("database", store_url=database.url) as place,
+    ):
+        place.serve()
+        place.wait_for_results(3)
+        place.bring_to(state)
+        watch = Watch(place, setting.whole)
+        database.restart(SHORT_OUTAGE_S)
+        place.see_through()
+        return watch.outcome("database", fault, recovered_s=None)
+
+
+def partition(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
     """A server that does not reach the store for five minutes of a virtual clock: the test's own scenario."""
+    fault = "5 virtual minutes without the store"
+    return [Case(row="partition", fault=fault, do=partial(_partition, fault))]
+
+
+def _partition(fault: str) -> Outcome:
     command: Sequence[str] = [sys.executable, "-m", "pytest", "-q", str(TESTS), "-k", "partition"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    summary = done.stdout.strip().splitlines()[-1:]
-    yield Outcome(
+    return Outcome(
         row="partition",
-        fault="5 virtual minutes without the store",
+        fault=fault,
         as_wanted=done.returncode == 0,
-        note=" ".join(summary),
+        note=" ".join(done.stdout.strip().splitlines()[-1:]),
     )
 
 
-ROWS: dict[str, Callable[[Setting, random.Random, int], Iterator[Outcome]]] = {
-    "database": database_outage,
-    "partition": partition,
-}
+ROWS: dict[str, Row] = {"database": database_outages, "partition": partition}

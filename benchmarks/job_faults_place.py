@@ -6,19 +6,23 @@ import itertools
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
+import sqlalchemy as sa
+from job_faults_outcome import Case, Outcome
 
-from service.jobs.folder import JobsFolder
+from service.config_file import read_run
+from service.jobs.local_jobs import LocalJobs, open_store
 from service.jobs.orphans import MARK
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
@@ -37,46 +41,22 @@ CHILDREN = 12
 LOCAL = ("--set", "evaluator.kind=local")
 WAIT_S = 400.0
 JOB = "job"
+ACTS: Mapping[JobState, Callable[[JobStore], object]] = {
+    JobState.RUNNING: lambda store: None,
+    JobState.PAUSING: lambda store: store.pause(JOB),
+    JobState.CANCELLING: lambda store: store.cancel(JOB),
+}
+"""What is asked of a running job to have it in that state."""
+
+STOPPING = threading.Event()
+"""Set when no more is wanted of cases under way."""
 
 Rows = dict[tuple[str, int, int], str]
 """Of a ledger: strategy, seed and sequence to result."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Of one job.
-
-    Attributes:
-        equal: trial table and export are the undisturbed run's, byte for byte; None where they cannot be.
-        lost, doubled: results that were there before the fault and are not, or not the same; children that were paid twice.
-        states: what the job was after the fault, each with its reason.
-        recovered_s: from the fault until a process was at work again; None where the job was over, or nothing had to recover.
-        as_wanted: what this fault asks for besides.
-    """
-
-    row: str
-    fault: str
-    after_s: float | None = None
-    equal: bool | None = None
-    lost: int = 0
-    doubled: int = 0
-    successes: int = 0
-    states: tuple[str, ...] = ()
-    recovered_s: float | None = None
-    as_wanted: bool = True
-    note: str = ""
-
-    @property
-    def good(self) -> bool:
-        """Nothing lost, nothing doubled, equal, and as it should be."""
-        once = self.equal is None or self.successes == 1
-        return (
-            self.equal is not False
-            and not self.lost
-            and not self.doubled
-            and once
-            and self.as_wanted
-        )
+class InterruptedCaseError(Exception):
+    """The benchmark was stopped."""
 
 
 @dataclass
@@ -91,6 +71,11 @@ class Setting:
     work: Path
     whole: Path
     length_s: float
+
+    @property
+    def device(self) -> Path:
+        """The device file that all jobs share: none of them measures."""
+        return self.whole / "device.json"
 
     def moment(self, place: Place, rng: random.Random) -> float:
         """Wait for a random moment of a job that has just been taken; seconds waited.
@@ -108,9 +93,12 @@ class Setting:
 
     def place(self, name: str, **options: object) -> Place:
         """A new place; see `Place`. Those of earlier calls of the benchmark stay."""
-        numbers = (self.work / f"{name}-{number}" for number in itertools.count())
-        results = next(path for path in numbers if not path.exists())
-        return Place(results, self.whole / "device.json", **options)  # type: ignore[arg-type]
+        for number in itertools.count():
+            results = self.work / f"{name}-{number}"
+            with suppress(FileExistsError):
+                results.mkdir()
+                break
+        return Place(results, self.device, **options)  # type: ignore[arg-type]
 
 
 class Place:
@@ -120,7 +108,7 @@ class Place:
         results: made if it is not there.
         device: the device file that all jobs share.
         store_url: of the jobs' database, where that is not in the results folder.
-        settings: of the job's config, as options of the command line.
+        settings: of the job's config, as options of the command line: pairs of `--set` and an override.
         environment: of servers and their processes, besides this process's.
     """
 
@@ -137,8 +125,10 @@ class Place:
         self._where = ["--results", str(results), *(["--store", store_url] if store_url else [])]
         self._environment = {**os.environ, **(environment or {})}
         self.servers: list[subprocess.Popen[bytes]] = []
-        self.verb("submit", CONFIG, "--id", JOB, "--device-file", device, *settings)
-        self.store = JobStore(store_url or JobsFolder(results).database_url)
+        with closing(LocalJobs(results, store_url, make=True)) as jobs:  # as `netlathe submit` does
+            config = read_run(CONFIG, settings[1::2], seed=None)
+            jobs.submit(config, source=str(CONFIG), job_id=JOB, device_file=device)
+        self.store, self._folder = open_store(results, store_url)
 
     def __enter__(self) -> Place:
         return self
@@ -152,10 +142,6 @@ class Place:
             with suppress(psutil.Error):
                 process.kill()
         self.store.close()
-
-    def verb(self, *arguments: object) -> None:
-        """A verb of the command line about this folder."""
-        netlathe(*arguments, *self._where)
 
     def serve(self) -> subprocess.Popen[bytes]:
         """Start another server."""
@@ -181,23 +167,26 @@ class Place:
     def searches(self) -> list[psutil.Process]:
         """The job's own processes."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
-            line = process.info["cmdline"] or []
-            if "service.jobs.child" in line and any(str(self.results) in part for part in line):
-                found.append(process)
+        for process in self.marked():
+            with suppress(psutil.Error):
+                if "service.jobs.child" in process.cmdline():
+                    found.append(process)
         return found
 
     def kill_search(self) -> None:
         for process in self.searches():
-            with suppress(ProcessLookupError):  # it may have ended by itself
-                os.kill(process.pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+                process.kill()
 
     def wait(self, true: Callable[[], bool], every_s: float = 0.2) -> None:
         end = time.monotonic() + WAIT_S
         while not true():
             if time.monotonic() > end:
-                raise SystemExit(f"{self.results}: {self.store.get(JOB)}")
-            time.sleep(every_s)
+                raise TimeoutError(
+                    f"{self.results}: not within {WAIT_S:.0f} s: {self.store.get(JOB)}"
+                )
+            if STOPPING.wait(every_s):
+                raise InterruptedCaseError(f"{self.results}: the benchmark was stopped")
 
     def wait_for(self, *states: JobState, every_s: float = 0.2) -> None:
         """Until the job is in one of these states."""
@@ -207,30 +196,51 @@ class Place:
         """Until so many children have results, or the job has ended."""
         self.wait(lambda: len(self.rows()) >= count or self.state() in ENDED)
 
+    def bring_to(self, state: JobState) -> None:
+        """A running job to this state, RECOVERING by killing its process."""
+        if state is JobState.RECOVERING:
+            self.kill_search()
+        else:
+            ACTS[state](self.store)
+        self.wait_for(state, every_s=0.01)
+
+    def see_through(self) -> None:
+        """To the job's end; one that was paused or cancelled goes on."""
+        self.wait_for(JobState.PAUSED, *ENDED)
+        if self.state() in (JobState.PAUSED, JobState.CANCELLED):
+            self.store.resume(JOB)
+            self.wait_for(*ENDED)
+
     def rows(self) -> Rows:
-        """Results in the ledger now."""
-        path = self.run / "ledger.db"
-        if not path.is_file():
-            return {}
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            try:
-                found = connection.execute(
-                    "SELECT strategy, seed, sequence, result FROM proposals JOIN sessions "
-                    "ON session_id = sessions.id WHERE status = 'done'"
-                ).fetchall()
-            except sqlite3.OperationalError:
-                return {}  # it is just being made
+        """Results in the ledger now, wherever that is."""
+        try:
+            found = self._ask(
+                "SELECT strategy, seed, sequence, result FROM proposals JOIN sessions "
+                "ON session_id = sessions.id WHERE status = 'done'"
+            )
+        except sa.exc.DBAPIError:
+            return {}  # it is just being made
         return {(strategy, seed, sequence): result for strategy, seed, sequence, result in found}
 
     def paid_twice(self) -> int:
         """Children that one session paid for more than once."""
-        path = self.run / "ledger.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            found = connection.execute(
-                "SELECT COUNT(*) FROM proposals WHERE charged > 0 GROUP BY session_id, digest, fidelity "
-                "HAVING COUNT(*) > 1"
-            ).fetchall()
+        found = self._ask(
+            "SELECT COUNT(*) FROM proposals WHERE charged > 0 GROUP BY session_id, digest, fidelity "
+            "HAVING COUNT(*) > 1"
+        )
         return len(found)
+
+    def _ask(self, query: str) -> Sequence[sa.Row[Any]]:
+        """Rows of the ledger, read by itself: the product's own reader would mend and check. A missing one has none."""
+        run = self._folder.run(JOB)
+        if not (run.ledger_is_elsewhere or run.ledger_file.is_file()):
+            return ()
+        url = run.ledger_url
+        if not run.ledger_is_elsewhere:
+            url = f"sqlite:///file:{run.ledger_file.absolute()}?mode=ro&uri=true"
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            return connection.execute(sa.text(query)).all()
 
     def is_as(self, whole: Path) -> bool:
         """Whether trial table and export are those of the undisturbed run."""
@@ -244,10 +254,10 @@ class Place:
 
 
 class Watch:
-    """What came of a job after a fault; make it right before the fault."""
+    """What came of a job after a fault, against an undisturbed run; make it right before the fault."""
 
-    def __init__(self, place: Place, setting: Setting) -> None:
-        self._place, self._setting = place, setting
+    def __init__(self, place: Place, whole: Path) -> None:
+        self._place, self._whole = place, whole
         self._was_over = place.state() in ENDED
         self._seen = len(place.store.events(JOB))
         self._rows = place.rows()
@@ -260,7 +270,7 @@ class Watch:
         again = [e.at for e in after if e.state is JobState.RUNNING]
         now = place.rows()
         facts: dict[str, object] = {
-            "equal": place.is_as(self._setting.whole),
+            "equal": place.is_as(self._whole),
             "lost": sum(now.get(key) != value for key, value in self._rows.items()),
             "doubled": place.paid_twice(),
             "successes": sum(event.state is JobState.SUCCEEDED for event in events),
@@ -268,6 +278,10 @@ class Watch:
             "recovered_s": None if self._was_over or not again else round(again[0] - self.at, 1),
         }
         return Outcome(row=row, fault=fault, **facts | others)  # type: ignore[arg-type]
+
+
+Row = Callable[[Setting, random.Random, int], list[Case]]
+"""The cases of a row, for so many random kills in all. Raises LeftOutError."""
 
 
 def netlathe(*arguments: object) -> None:

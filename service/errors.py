@@ -9,7 +9,7 @@ NetlatheError (1: failed)
 ├── TooManyFailuresError  most children failed
 ├── DeadlineError         the search's time is over
 ├── DiskFullError         no space left; nothing is half-written
-├── UnavailableError      what trains the children is gone or does not start
+├── UnavailableError      what trains the children, or the ledger's database, is gone or does not start
 └── StoppedError (75)     stopped; `netlathe resume` goes on
     └── DriftError        by itself: the device is not what was profiled
 
@@ -82,7 +82,7 @@ class DiskFullError(NetlatheError):
 
 
 class UnavailableError(NetlatheError):
-    """Nothing can be evaluated now: the Ray cluster is gone, or does not start."""
+    """Nothing can be evaluated now: the Ray cluster or the ledger's database is gone, or does not start."""
 
     job_code = 10
 

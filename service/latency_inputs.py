@@ -89,8 +89,8 @@ def named_space(name: str) -> SearchSpace:
 def config_space(config: Path) -> SearchSpace:
     """The space of a run file."""
     from service.config_file import read_mapping, validate
+    from service.data_and_space import load_dataset, make_space
     from service.run_config import RunConfig
-    from service.wiring import load_dataset, make_space
 
     checked = validate(RunConfig, read_mapping(config), str(config))
     return make_space(checked, None if checked.data is None else load_dataset(checked))

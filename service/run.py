@@ -11,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from evaluation import (
     Evaluation,
     EvaluationError,
     Evaluator,
     EvaluatorUnavailable,
     LedgerDamaged,
+    LedgerError,
     LimitsConfig,
 )
 from search import (
@@ -130,6 +133,9 @@ def carry_out(
             raise DamagedError(str(error)) from error
         except EvaluatorUnavailable as error:
             raise UnavailableError(f"{error}\n{_when_mended(folder)}") from error
+        except LedgerError as error:
+            kind = UnavailableError if _is_away(folder, error) else NetlatheError
+            raise kind(f"{error}\n{_when_mended(folder)}") from error
         except EvaluationError as error:
             raise NetlatheError(f"{error}\n{_when_mended(folder)}") from error
         except TooManyFailures as error:
@@ -141,6 +147,11 @@ def carry_out(
             ) from error
     show(folder, summary, as_json=as_json)
     _check_result(folder, summary)
+
+
+def _is_away(folder: RunFolder, error: LedgerError) -> bool:
+    """Whether it is the database on another machine that does not answer, so that trying again may help."""
+    return folder.ledger_is_elsewhere and isinstance(error.__cause__, OperationalError)
 
 
 def _has_ended(folder: RunFolder, config: RunConfig) -> bool:

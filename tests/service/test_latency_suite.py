@@ -18,7 +18,7 @@ from latency_models import Device, DeviceFile, SuiteManifest
 from latency_models.energy import estimate_mj
 from service.cli import app
 from service.errors import ConflictError, NotFoundError, UsageError
-from service.wiring import _warn_of_differences
+from service.problem import _warn_of_differences
 from tests.latency_models.suite_samples import measured_rows, read_table, write_table
 from tests.service import command_line
 from tests.service.wide_config import write_wide_config
