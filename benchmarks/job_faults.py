@@ -74,9 +74,12 @@ def main() -> None:
     )
     cases, left_out = cases_of(options.only, setting, options.seed, options.kills)
     outcomes = []
-    for outcome in carried_out(cases, options.at_once):
-        outcomes.append(outcome)
-        print(json.dumps(asdict(outcome)), flush=True)
+    try:
+        for outcome in carried_out(cases, options.at_once):
+            outcomes.append(outcome)
+            print(json.dumps(asdict(outcome)), flush=True)
+    except KeyboardInterrupt:
+        left_out["the rest"] = f"stopped after {len(outcomes)} of {len(cases)} cases"
     print(*table(outcomes, left_out), sep="\n")
     minutes, load = (time.monotonic() - started) / 60, os.getloadavg()[2]
     print(f"{minutes:.0f} minutes in all; load over the last 15: {load:.1f}")

@@ -6,9 +6,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -147,11 +148,12 @@ class _RayWhole:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
+        self._making = threading.Lock()
 
-    @cached_property
+    @property
     def path(self) -> Path:
         whole = self._setting.work / "whole-ray"
-        with Place(whole, self._setting.device, settings=RAY) as place:
+        with self._making, Place(whole, self._setting.device, settings=RAY) as place:
             if place.state() is not JobState.SUCCEEDED:
                 place.serve()
                 place.wait_for(*ENDED)

@@ -18,9 +18,21 @@ import typer
 
 from archspace import is_disk_full
 from service.bench_cli import app as bench_app
+from service.cli_options import (
+    RESULTS,
+    AsJson,
+    DeviceFile,
+    Overrides,
+    Results,
+    RunOrJob,
+    Seed,
+    Server,
+    StoreUrl,
+    TokenFile,
+)
 from service.errors import DiskFullError, NetlatheError, UsageError
-from service.jobs_cli import RESULTS, Results, Server, StoreUrl, TokenFile, is_job
 from service.jobs_cli import app as jobs_app
+from service.jobs_cli import is_job
 from service.latency_cli import app as latency_app
 
 app = typer.Typer(
@@ -39,20 +51,6 @@ app.add_typer(jobs_app)
 Run = Annotated[Path, typer.Argument(help="A run directory, such as results/digits-s0.")]
 Config = Annotated[Path, typer.Argument(help="A run file (YAML), such as configs/digits.yaml.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory (default: results/NAME).")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: --set search.budget=20.")
-]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of the search (default: the config's).")
-]
-DeviceFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--device-file",
-        help="Use this profile, or a device fitted to a table, instead of measuring the device.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -116,9 +114,7 @@ def search(
 
 @app.command()
 def resume(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
-    ],
+    run: RunOrJob,
     add_trials: Annotated[
         int,
         typer.Option(
@@ -198,9 +194,7 @@ def space(
 
 @app.command()
 def export(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN|JOB", help="A run directory, or the id of a job.")
-    ],
+    run: RunOrJob,
     to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
     pick: Annotated[
         str | None, typer.Option("--pick", help="best (default), knee, fastest, or a digest.")

@@ -7,38 +7,21 @@ from typing import Annotated
 
 import typer
 
+from service.cli_options import (
+    RESULTS,
+    AsJson,
+    DeviceFile,
+    Overrides,
+    Results,
+    Seed,
+    Server,
+    StoreUrl,
+    TokenFile,
+)
+
 app = typer.Typer()
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, as `list` shows it.")]
-Results = Annotated[
-    Path, typer.Option("--results", help="Folder of the jobs and of their run directories.")
-]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        envvar="NETLATHE_JOB_STORE",
-        help="Database of the jobs (default: RESULTS/jobs.db).",
-    ),
-]
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="NETLATHE_SERVER",
-        help="Instead of a folder: URL of a `netlathe serve --http`.",
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file",
-        envvar="NETLATHE_TOKEN_FILE",
-        help="The server's token (a file of mode 600).",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
-RESULTS = Path("results")
 
 
 def is_job(name: str, results: Path, store: str | None, server: str | None) -> bool:
@@ -108,13 +91,9 @@ def submit(
     job_id: Annotated[
         str | None, typer.Option("--id", help="Id of the job (default: NAME-sSEED of the config).")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the search.")] = None,
-    device_file: Annotated[
-        Path | None, typer.Option("--device-file", help="Use this profile instead of measuring.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: --set search.budget=20.")
-    ] = None,
+    seed: Seed = None,
+    device_file: DeviceFile = None,
+    overrides: Overrides = None,
     results: Results = RESULTS,
     store: StoreUrl = None,
     server: Server = None,

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from service.cli_options import AsJson
 from service.table_options import ManyValues, ReferenceFiles, References, Space
 
 app = typer.Typer(
     help="Learn, show and explain what networks cost on a device.", no_args_is_help=True
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 DevicePath = Annotated[
     Path, typer.Argument(metavar="DEVICE_FILE", help="A profile: device.json of a run.")
 ]
