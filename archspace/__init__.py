@@ -31,6 +31,7 @@ from archspace.space import (
     SpaceError,
     SpaceSize,
 )
+from archspace.sqlite_url import sqlite_url
 from archspace.staged import StagedSpace
 from archspace.staged_config import StageConfig, StagedSpaceConfig
 
@@ -69,5 +70,6 @@ __all__ = [
     "network_to_dict",
     "new_folder",
     "space_from_dict",
+    "sqlite_url",
     "write_atomic",
 ]

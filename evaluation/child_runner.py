@@ -6,10 +6,13 @@ import gc
 import hashlib
 import logging
 import resource
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 RESULT_VERSION = 1
 """Grows when the same task would get another result, so that no older cached result is taken."""
+GRACE_S = 10.0
+"""How long after its time a child may still stop by itself, half of its time not counted."""
 _MB = 1024 * 1024
 _MEMORY_EVERY_S = 0.1
 _OOM_TEXTS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate")
@@ -156,6 +161,23 @@ def _result(task: ChildTask, trained: Trained, started: float, worker: str) -> C
     )
 
 
+def run_child_here(
+    task: ChildTask,
+    dataset: Dataset,
+    config: TrainingConfig,
+    limits: ChildLimits,
+    worker: str,
+    recipe: Recipe = PLAIN,
+) -> ChildResult:
+    """`run_child` in the search's own process, which a child must not take along within one step."""
+    started = time.monotonic()
+    try:
+        with memory_ceiling(limits.memory_mb), time_ceiling(limits.timeout_s):
+            return run_child(task, dataset, config, limits, worker, recipe)
+    except ChildTimeout as error:  # it came just where the child had ended by itself
+        return _failed(task, error, started, worker)
+
+
 def _failed(task: ChildTask, error: Exception, started: float, worker: str) -> ChildResult:
     reason, message = failure_of(error)
     if reason is FailureReason.CRASH:
@@ -217,6 +239,38 @@ def memory_ceiling(memory_mb: float | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def overdue_s(timeout_s: float) -> float:
+    """After how long a child that does not come to its next step is ended: half again its time, and 10 s."""
+    return 1.5 * timeout_s + GRACE_S
+
+
+@contextmanager
+def time_ceiling(timeout_s: float | None) -> Iterator[None]:
+    """A hard stop for children that do not come to their next step, where they share the search's process.
+
+    Python code and what waits in the system are interrupted by a signal; C code that holds the interpreter's lock is not. Only in
+    a process's main thread; elsewhere nothing happens.
+
+    Raises:
+        ChildTimeout: in the middle of what is done inside.
+    """
+    if timeout_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seconds = overdue_s(timeout_s)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise ChildTimeout(f"{seconds:.1f} s > {timeout_s:g} s and not at a training step; stopped")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _data_bytes() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +58,7 @@ class HighWaterMark:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
             temporary.write_text(json.dumps(with_checksum(counts._asdict())) + "\n")
-            os.replace(temporary, self.path)
+            temporary.replace(self.path)
             self._failed = False
         except OSError as error:
             if not self._failed:
@@ -78,5 +77,7 @@ class HighWaterMark:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
             error = failure
-        _log.warning("%s cannot be read, so rows that are missing go unnoticed: %s", self.path, error)
+        _log.warning(
+            "%s cannot be read, so rows that are missing go unnoticed: %s", self.path, error
+        )
         return None

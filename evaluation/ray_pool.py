@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from archspace import is_disk_full
 from evaluation.child_pool import ChildPool
-from evaluation.child_runner import ChildLimits
+from evaluation.child_runner import ChildLimits, overdue_s
 from evaluation.evaluator import EvaluatorUnavailable, TrainedChild
 from evaluation.evaluator_config import EvaluatorConfig
 from evaluation.ray_cluster import Cluster, WorkerLost
@@ -23,8 +23,6 @@ POLL_S = 0.5
 """How often limits are looked at while children run."""
 START_TIMEOUT_S = 120.0
 """How long to wait for a cluster that gives no worker at all."""
-GRACE_S = 10.0
-"""How long after its time a child may still stop by itself, half of its time not counted."""
 FAILED_STARTS = 3
 """Workers in a row that die before they are ready, after which the cluster is given up."""
 LOST_CHILDREN = 3
@@ -260,7 +258,7 @@ class RayPool(ChildPool):
         now = self._cluster.now()
         for worker in list(self._crew.workers):
             seconds = now - worker.since
-            if worker.number is not None and seconds > 1.5 * timeout_s + GRACE_S:
+            if worker.number is not None and seconds > overdue_s(timeout_s):
                 message = f"{seconds:.0f} s > {timeout_s:g} s and not at a training step; killed"
                 number = worker.number
                 self._replace(worker)

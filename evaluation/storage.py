@@ -270,7 +270,9 @@ class Storage:
         if rows:
             with self._writing() as connection:
                 connection.execute(sa.insert(proposals_table), rows)
-            self._written(proposals=len(rows), finished=sum(p.evaluation is not None for p in proposals))
+            self._written(
+                proposals=len(rows), finished=sum(p.evaluation is not None for p in proposals)
+            )
 
     def finish(
         self,

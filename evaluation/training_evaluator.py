@@ -6,7 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evaluation.child_runner import ChildLimits, result_key, run_child, run_final
+from evaluation.child_runner import (
+    ChildLimits,
+    memory_ceiling,
+    result_key,
+    run_child_here,
+    run_final,
+)
 from evaluation.evaluator import Evaluator, TrainedChild, WorkerStatus
 from evaluation.evaluator_config import EvaluatorConfig
 from evaluation.recipe import PLAIN, Recipe
@@ -52,7 +58,7 @@ class TrainingEvaluator(Evaluator):
     def evaluate(self, tasks: Sequence[ChildTask]) -> Iterator[tuple[int, ChildResult]]:
         for index, task in enumerate(tasks):
             self._doing = (f"training {task.architecture.digest}", time.monotonic())
-            result = run_child(
+            result = run_child_here(
                 task, self._dataset, self._training, self._limits, _WORKER, self._recipe
             )
             self._doing = ("idle", time.monotonic())
@@ -64,7 +70,10 @@ class TrainingEvaluator(Evaluator):
         limits = ChildLimits(memory_mb=self._limits.memory_mb)  # the time limit is a search child's
         for index, task in enumerate(tasks):
             self._doing = (f"final training of {task.architecture.digest}", time.monotonic())
-            trained = run_final(task, self._dataset, self._training, limits, _WORKER, self._recipe)
+            with memory_ceiling(limits.memory_mb):
+                trained = run_final(
+                    task, self._dataset, self._training, limits, _WORKER, self._recipe
+                )
             self._doing = ("idle", time.monotonic())
             yield index, trained
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latency_models.energy_readers import EnergyReader, find_energy_reader
     from latency_models.errors import (
         CostModelRefused,
+        DeviceFileChanged,
         DeviceFileError,
         DeviceUnavailable,
         JournalMismatch,
@@ -69,6 +70,7 @@ _NAMES_BY_FILE = {
     "energy_readers": ("EnergyReader", "find_energy_reader"),
     "errors": (
         "CostModelRefused",
+        "DeviceFileChanged",
         "DeviceFileError",
         "DeviceUnavailable",
         "JournalMismatch",
@@ -108,6 +110,7 @@ __all__ = [
     "DeviceComparison",
     "DeviceConfig",
     "DeviceFile",
+    "DeviceFileChanged",
     "DeviceFileError",
     "DeviceUnavailable",
     "EnergyReader",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ from latency_models.cost_model import ProfiledCostModel
 from latency_models.device import Accelerator, Device
 from latency_models.energy import EnergyModel, estimate_mj, measure_energies
 from latency_models.energy_readers import EnergyReader, find_energy_reader
-from latency_models.errors import DeviceFileError, MeasuringFailed
+from latency_models.errors import DeviceFileChanged, DeviceFileError, MeasuringFailed
 from latency_models.measuring import Clock, Measurement, measure_networks
 from latency_models.quality import ProfileReport
 from latency_models.runners import Loader, load_runner
@@ -35,6 +36,7 @@ from latency_models.runners import Loader, load_runner
 _log = logging.getLogger(__name__)
 
 _MAX_BYTES = 100_000_000
+_CHECKSUM = "sha256"
 
 
 class HeldOutLatency(NamedTuple):
@@ -175,8 +177,10 @@ class DeviceFile(BaseModel):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; a reader never sees a part of it, even after a crash."""
-        write_atomic(Path(path), self.model_dump_json(indent=1) + "\n")
+        """Write the file, with a checksum of its values; a reader never sees a part of it, even after a crash."""
+        values = self.model_dump(mode="json")
+        whole = {**values, _CHECKSUM: _sha256(values)}
+        write_atomic(Path(path), json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DeviceFile:
@@ -184,6 +188,8 @@ class DeviceFile(BaseModel):
 
         Raises:
             DeviceFileError: not a device file, a damaged one, or one of another version.
+            DeviceFileChanged: its values are not those that were written; files from before there was a checksum are taken as
+                they are.
             OSError: it cannot be opened.
         """
         source = Path(path)
@@ -191,14 +197,26 @@ class DeviceFile(BaseModel):
             raise DeviceFileError(f"{source}: over {_MAX_BYTES} bytes; this is no device file")
         data = _parse(source)
         _check_version(source, data)
+        checksum = data.pop(_CHECKSUM, None)
         try:
-            return cls.model_validate(data)
+            file = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise DeviceFileError(
                 f"{source}: damaged at {where}: {first['msg']}; measure the device again"
             ) from error
+        if checksum is not None and checksum != _sha256(data):
+            raise DeviceFileChanged(
+                f"{source}: its values are not as they were written (their SHA-256 differs from the file's {_CHECKSUM!r}); put a "
+                f"copy of it back, or measure the device again. Where you changed it on purpose, take {_CHECKSUM!r} out"
+            )
+        return file
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    """Of all values, whatever the spaces and the order between them."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _parse(source: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ ValueError
     ├── MeasuringFailed      a network could not be run or timed; never turned into a cost of 0
     ├── CostModelRefused     too poor on held-out networks to be trusted
     ├── DeviceFileError      a device file that is damaged, of another version, or not one
+    │   └── DeviceFileChanged    one that can be read, but is not as it was written
     ├── JournalMismatch      measurements of an unfinished profile that is another one
     ├── SuiteError           a measuring suite, or figures filled into one, that cannot be used
     └── TableError           a table of measured results that cannot be used
@@ -32,6 +33,10 @@ class CostModelRefused(LatencyModelError):
 
 class DeviceFileError(LatencyModelError):
     """A device file that cannot be read."""
+
+
+class DeviceFileChanged(DeviceFileError):
+    """Its checksum is not that of what it holds."""
 
 
 class JournalMismatch(LatencyModelError):

@@ -5,6 +5,7 @@ Measurements and final trainings are ledger records: a resumed run replays them 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,9 +30,11 @@ from latency_models import Cost, PrefixCosts
 from search.front_costs import measure_front, within_limits
 from search.pareto import pareto_front, picks
 from search.parts import Phase, RunParts
+from search.run_errors import DamagedRun
 
 _log = logging.getLogger(__name__)
 
+_CHECKSUMS = "sha256"
 FAILED_FINALS = 9
 """Networks of one run that may fail the full training before it is given up."""
 
@@ -139,6 +142,7 @@ def train_finals(
 
     Raises:
         EvaluatorUnavailable: the workers of a child were lost again and again.
+        DamagedRun: a file of one that is done is not as it was written.
     """
     unique = {e.architecture.digest: e for e in evaluations}
     outcomes: dict[str, TrainedChild | ChildResult] = {}
@@ -158,7 +162,8 @@ def train_finals(
         digest = tasks[index].architecture.digest
         if isinstance(outcome, TrainedChild):
             _save_final(parts.run_dir, digest, outcome)
-            parts.ledger.put_record(_final_name(digest), _trained_to_record(outcome))
+            record = {**_trained_to_record(outcome), _CHECKSUMS: _checksums(parts.run_dir, digest)}
+            parts.ledger.put_record(_final_name(digest), record)
         else:
             parts.ledger.put_record(_final_name(digest), _failure_to_record(outcome))
         outcomes[digest] = outcome
@@ -215,7 +220,21 @@ def _save_final(run_dir: Path, digest: str, child: TrainedChild) -> None:
     write_atomic(path, save(arrays))
 
 
+def _checksums(run_dir: Path, digest: str) -> dict[str, str]:
+    """SHA-256 of a final's files, by name."""
+    files = (weights_path(run_dir, digest), _quantisation_path(run_dir, digest))
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+
+
 def _read_final(run_dir: Path, digest: str, record: Mapping[str, Any]) -> TrainedChild:
+    found = _checksums(run_dir, digest)
+    for name, checksum in record.get(_CHECKSUMS, {}).items():  # none in records from before them
+        if found.get(name) != checksum:
+            path = weights_path(run_dir, digest).with_name(name)
+            raise DamagedRun(
+                f"{path} is {'not as it was written' if name in found else 'missing'}: put a copy of it back, or delete "
+                f"finals/{digest}.* to have that network trained in full again"
+            )
     quantised = _quantisation_path(run_dir, digest)
     return TrainedChild(
         **_without_files(record),
@@ -251,4 +270,5 @@ def _without_files(record: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(record["result"])
     for key in ("exit_thresholds", "exit_shares"):
         result[key] = tuple(result[key])
-    return {**record, "result": ChildResult(**result)}
+    kept = {name: value for name, value in record.items() if name != _CHECKSUMS}
+    return {**kept, "result": ChildResult(**result)}

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archspace import Decision, write_atomic
+from archspace import Decision, sqlite_url, write_atomic
 from search.mirror_trials import MirrorTrial, Values
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class MirrorStore:
 
 def database_url(directory: Path) -> str:
     """Of the database in a results folder."""
-    return f"sqlite:///{directory.resolve() / DATABASE}"
+    return sqlite_url(directory.resolve() / DATABASE)
 
 
 def dashboard_command(directory: Path, port: int, *, python: str) -> list[str]:

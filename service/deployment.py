@@ -62,6 +62,10 @@ class Deployment:
             max_workers=int(workers) if workers is not None else None,
         )
 
+    def workers(self, configured: int | None) -> int | None:
+        """Children of a run that train at the same time, where its config says `configured`; None: as many as there are cores."""
+        return min((n for n in (configured, self.max_workers) if n is not None), default=None)
+
     def to_environment(self) -> dict[str, str]:
         """For a process that is to have the same."""
         values = {

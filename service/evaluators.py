@@ -57,11 +57,10 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
 
 def placed(config: EvaluatorConfig, deployment: Deployment) -> EvaluatorConfig:
     """`config` with the cluster and the number of workers that the place decides; results do not depend on these."""
-    workers = [each for each in (config.workers, deployment.max_workers) if each is not None]
     return config.model_copy(
         update={
             "address": deployment.ray_address or config.address,
-            "workers": min(workers, default=None),
+            "workers": deployment.workers(config.workers),
         }
     )
 

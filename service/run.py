@@ -22,7 +22,9 @@ from evaluation import (
     LedgerError,
     LimitsConfig,
 )
+from latency_models import DeviceFileChanged
 from search import (
+    DamagedRun,
     DeadlinePassed,
     ParetoArchive,
     Phase,
@@ -129,7 +131,7 @@ def carry_out(
                 f"paused: {paused}. Nothing is lost: netlathe resume {folder.path} measures again and goes on; "
                 "with --accept-drift it goes on whatever it measures, and the cost model learns from that"
             ) from paused
-        except LedgerDamaged as error:
+        except (LedgerDamaged, DamagedRun) as error:
             raise DamagedError(str(error)) from error
         except EvaluatorUnavailable as error:
             raise UnavailableError(f"{error}\n{_when_mended(folder)}") from error
@@ -224,6 +226,8 @@ def _prepare(folder: RunFolder, config: RunConfig, progress: RunProgress) -> Pro
         problem = make_problem(
             config, folder.device_file, on_progress=on_progress, save_to=folder.device_file
         )
+    except DeviceFileChanged as error:
+        raise DamagedError(str(error)) from error
     except (
         ValueError
     ) as error:  # unusable data, an impossible space, a device that cannot be modelled

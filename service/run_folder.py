@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from archspace import new_folder, write_atomic
+from archspace import new_folder, sqlite_url, write_atomic
 from service.deployment import LEDGER, Deployment
 from service.errors import (
     ConflictError,
@@ -75,7 +75,7 @@ class RunFolder:
     def ledger_url(self) -> str:
         """Raises UsageError where the ledger is in a database, and nobody says in which."""
         if not self.ledger_is_elsewhere:
-            return f"sqlite:///{self.ledger_file}"
+            return sqlite_url(self.ledger_file)
         url = self.database or Deployment.here().ledger_url
         if url is None:
             raise UsageError(

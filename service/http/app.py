@@ -154,7 +154,7 @@ def stop(job_id: JobId, jobs: TheJobs, how: Stop | None = None) -> JobAnswer:
 @router.get("/jobs/{job_id}/plan")
 def plan(job_id: JobId, jobs: TheJobs) -> JobPlan:
     """What it is to do in all, and how many workers it has."""
-    return plan_of(jobs.store.get(job_id))
+    return plan_of(jobs.store.get(job_id), jobs.folder)
 
 
 @router.get("/jobs/{job_id}/events")

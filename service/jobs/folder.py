@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from archspace import sqlite_url
 from service.run_folder import RunFolder
 
 JOBS_DB = "jobs.db"
@@ -24,12 +25,12 @@ class JobsFolder:
     @property
     def database_url(self) -> str:
         """Of the store, where no other is given."""
-        return f"sqlite:///{(self.results / JOBS_DB).absolute()}"
+        return sqlite_url((self.results / JOBS_DB).absolute())
 
     @property
     def shared_results_url(self) -> str:
         """Of the results that jobs share, where no other database is given."""
-        return f"sqlite:///{(self.results / '.jobs' / 'results.db').absolute()}"
+        return sqlite_url((self.results / ".jobs" / "results.db").absolute())
 
     def run(self, job_id: str) -> RunFolder:
         """The job's run directory."""
@@ -42,6 +43,10 @@ class JobsFolder:
     def log(self, job_id: str) -> Path:
         """All that its processes said, attempt after attempt."""
         return self.results / ".jobs" / f"{job_id}.log"
+
+    def place(self, job_id: str) -> Path:
+        """What the server that has the job, or had it last, told its process of cluster and workers."""
+        return self.results / ".jobs" / f"{job_id}.place.json"
 
     @property
     def proof(self) -> Path:

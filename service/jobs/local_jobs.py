@@ -51,6 +51,7 @@ def forget(store: JobStore, folder: JobsFolder, job_id: str, *, files: bool) -> 
     store.delete(job_id)
     folder.config(job_id).unlink(missing_ok=True)
     folder.log(job_id).unlink(missing_ok=True)
+    folder.place(job_id).unlink(missing_ok=True)
     run = folder.run(job_id)
     if not files or not run.path.is_dir():
         return
@@ -89,7 +90,7 @@ class LocalJobs(JobsClient):
         return JobAnswer.of(self._store.get(job_id), self._folder)
 
     def plan(self, job_id: str) -> JobPlan:
-        return plan_of(self._store.get(job_id))
+        return plan_of(self._store.get(job_id), self._folder)
 
     def events(self, job_id: str) -> list[Event]:
         return [Event.of(event) for event in self._store.events(job_id)]

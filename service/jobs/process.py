@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from archspace import write_atomic
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
 from service.jobs.marked_process import MarkedProcess
+from service.jobs.plan import keep_place
 from service.jobs.spec import JobSpec
 
 
@@ -30,6 +32,7 @@ class JobProcess(JobHandle):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.resumes, command = job_command(job_id, spec, folder)
+        keep_place(folder, job_id, {**os.environ, **(environment or {})})
         self.log = folder.log(job_id)
         self._log_start = begin_log(self.log)
         self.started = time.monotonic()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,6 +24,7 @@ from evaluation.tables import (
 from service.errors import NetlatheError
 from service.run_folder import RunFolder
 
+T = TypeVar("T")
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
@@ -160,15 +160,16 @@ class _LedgerReader:
         self._json = None
         if not signature or not self._seen or signature[0][:2] != self._seen[0][:2]:
             self._sessions.clear()  # another ledger than before, or none
-        with reading_ledger(self._folder) as connection:
-            if connection is not None:
-                scope = scope_prefix(self._folder.ledger_scope)
-                query = sa.select(sessions_table).where(in_scope(scope))
-                for row in connection.execute(query.order_by(sessions_table.c.id)).all():
-                    session = self._sessions.setdefault(row.id, _Session(row, {}))
-                    session.row, session.progress = row, None  # its budget may have grown
-                    _read_session(connection, session)
+        read_ledger(self._folder, self._read_sessions)
         self._seen = signature
+
+    def _read_sessions(self, connection: sa.Connection) -> None:
+        scope = scope_prefix(self._folder.ledger_scope)
+        query = sa.select(sessions_table).where(in_scope(scope))
+        for row in connection.execute(query.order_by(sessions_table.c.id)).all():
+            session = self._sessions.setdefault(row.id, _Session(row, {}))
+            session.row, session.progress = row, None  # its budget may have grown
+            _read_session(connection, session)
 
 
 def _read_session(connection: sa.Connection, session: _Session) -> None:
@@ -208,18 +209,19 @@ def _name(session: sa.Row[Any]) -> str:
     return session_name(session.strategy, session.seed)
 
 
-@contextmanager
-def reading_ledger(folder: RunFolder) -> Iterator[sa.Connection | None]:
-    """None where there is no ledger yet."""
+def read_ledger(folder: RunFolder, read: Callable[[sa.Connection], T]) -> T | None:
+    """What `read` finds in the run's ledger; None where there is none yet. Raises NetlatheError where it cannot be read."""
     if not (folder.ledger_is_elsewhere or folder.ledger_file.is_file()):
-        yield None
-        return
+        return None
     engine = _engine(folder.ledger_url)
     try:
-        with engine.connect() as connection:
-            # its search may have only just made the file
-            ready = sa.inspect(connection).has_table(proposals_table.name)
-            yield connection if ready else None
+        try:
+            with engine.connect() as connection:
+                return read(connection)
+        except sa.exc.DBAPIError:
+            if sa.inspect(engine).has_table(proposals_table.name):
+                raise
+            return None  # its search has only just made the file
     except (sa.exc.DBAPIError, ValueError) as error:  # ValueError: no UTF-8, or no JSON
         where = "its database" if folder.ledger_is_elsewhere else folder.ledger_file
         cause = getattr(error, "orig", error)

@@ -16,6 +16,7 @@ from evaluation.ray_hosts import RayHosts
 from service.errors import UnavailableError, UsageError
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
+from service.jobs.plan import keep_place
 from service.jobs.process import begin_log, job_command
 from service.jobs.process_host import FolderNotShared, ProcessHost
 from service.jobs.spec import JobSpec
@@ -42,6 +43,7 @@ class RayJobProcess(JobHandle):
         hosts: RayHosts,
     ) -> None:
         self.resumes, command = job_command(job_id, spec, folder)
+        keep_place(folder, job_id, environment)
         self.log = folder.log(job_id)
         self._log_start = begin_log(self.log)
         self.started = time.monotonic()

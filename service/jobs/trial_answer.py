@@ -21,7 +21,7 @@ from evaluation.tables import (
 )
 from service.config_file import validate
 from service.errors import NotFoundError, UsageError
-from service.jobs.progress import reading_ledger
+from service.jobs.progress import read_ledger
 from service.run_folder import RunFolder
 
 TRIAL = re.compile(r"[0-9]{1,9}|[0-9a-f]{4,64}")
@@ -117,12 +117,13 @@ def read_trial(folder: RunFolder, config: Mapping[str, Any], trial: str) -> Tria
         .order_by(proposals.session_id, proposals.sequence)
         .limit(_MOST_ROWS)
     )
-    rows: list[TrialRow] = []
-    with reading_ledger(folder) as connection:
-        if connection is not None:
-            found = connection.execute(query).all()
-            space = _space(config, folder.path.name) if found else None
-            rows = [TrialRow.of(row, space) for row in found if space is not None]
+
+    def read(connection: sa.Connection) -> list[TrialRow]:
+        found = connection.execute(query).all()
+        space = _space(config, folder.path.name) if found else None
+        return [TrialRow.of(row, space) for row in found if space is not None]
+
+    rows = read_ledger(folder, read)
     if not rows:
         raise NotFoundError(f"{folder.path.name} has no trial {trial} (yet)")
     return TrialAnswer(rows=rows, log=_lines(folder, {row.digest for row in rows}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from service.deployment import MAX_WORKERS, RAY_ADDRESS
 from service.errors import ConflictError, NotFoundError, UsageError
 from service.http.serving import http_server
 from service.jobs.client import JobsAt, JobsClient
 from service.jobs.folder import JobsFolder
+from service.jobs.plan import keep_place
 from service.jobs.states import JobState, Reason
 from service.jobs.store import JobStore
 from tests.service.jobs.ledgers import BAD, GOOD, write_run
@@ -154,6 +157,34 @@ def test_what_a_job_is_to_do(client: JobsClient) -> None:
     assert client.plan("two").workers is None
     submit(client, "three", evaluator={"kind": "local"})
     assert client.plan("three").workers == 1
+
+
+@pytest.mark.parametrize(("told", "workers"), [({}, 6), ({MAX_WORKERS: "2"}, 2)])
+def test_a_plan_knows_the_share_of_the_cores(
+    client: JobsClient, folder: JobsFolder, told: dict[str, str], workers: int
+) -> None:
+    """As `serve --jobs N` gives one to each job's process."""
+    for job_id, asked in (("one", {"workers": 6}), ("two", {"workers": 1}), ("local", None)):
+        submit(client, job_id, evaluator={"kind": "ray", **asked} if asked else {"kind": "local"})
+        keep_place(folder, job_id, told | {"NETLATHE_JOB_STORE": "postgresql://me:secret@db/x"})
+        assert "secret" not in folder.place(job_id).read_text()
+    assert [client.plan(job_id).workers for job_id in ("one", "two", "local")] == [workers, 1, 1]
+    folder.place("one").write_text('{"NETLATHE_MAX_WORKERS": "many"}')
+    assert client.plan("one").workers == 6
+    client.cancel("one", now=True)
+    client.delete("one", files=False)
+    assert not folder.place("one").exists()
+
+
+def test_a_cluster_without_a_share_has_any_number_of_workers(
+    client: JobsClient, folder: JobsFolder
+) -> None:
+    submit(client, evaluator={"kind": "ray"})
+    assert client.plan("one").workers == len(os.sched_getaffinity(0))
+    keep_place(folder, "one", {RAY_ADDRESS: "10.0.0.1:6379"})
+    assert client.plan("one").workers is None
+    keep_place(folder, "one", {RAY_ADDRESS: "10.0.0.1:6379", MAX_WORKERS: "12"})
+    assert client.plan("one").workers == 12
 
 
 def test_a_run_at_work(client: JobsClient, folder: JobsFolder) -> None:

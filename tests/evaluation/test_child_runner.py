@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import resource
+import signal
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +35,7 @@ from evaluation.child_runner import (
     result_key,
     run_child,
     run_final,
+    time_ceiling,
 )
 
 NO_LIMITS = ChildLimits()
@@ -157,6 +162,64 @@ def test_memory_ceiling_makes_allocations_fail() -> None:
         torch.zeros(1024**3, dtype=torch.uint8)
     assert failure_of(caught.value)[0] is FailureReason.OOM
     assert np.zeros(1024**3, dtype=np.uint8).size  # lifted again
+
+
+def _sleep_for_ever(*_: object, **__: object) -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _run_for_ever(*_: object, **__: object) -> None:
+    while True:
+        pass
+
+
+def _allocate_for_ever(*_: object, **__: object) -> None:
+    kept = []
+    while True:
+        kept.append(np.ones(16 * 1024 * 1024))
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (_sleep_for_ever, FailureReason.TIMEOUT),
+        (_run_for_ever, FailureReason.TIMEOUT),
+        (_allocate_for_ever, FailureReason.OOM),
+    ],
+)
+def test_a_step_without_end_does_not_take_the_search_along(
+    task: ChildTask, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, step: Any, reason: Any
+) -> None:
+    limits_before = (signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_DATA))
+    config = EvaluatorConfig(kind="local", child_timeout_s=60, child_memory_mb=300)
+    if reason is FailureReason.TIMEOUT:
+        config = config.model_copy(update={"child_timeout_s": 0.1})
+        monkeypatch.setattr("evaluation.child_runner.GRACE_S", 0.2)
+    evaluator = TrainingEvaluator(dataset, TrainingConfig(), config)
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.child_runner.train_by", step)
+        ((_, result),) = evaluator.evaluate([task])
+    assert result.failure is reason
+    assert result.accuracy is None
+    after = (signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_DATA))
+    assert after == limits_before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    ((_, final),) = evaluator.train_final([task])
+    assert isinstance(final, TrainedChild)  # the process is as it was
+
+
+def test_outside_of_the_main_thread_nothing_is_interrupted() -> None:
+    done: list[bool] = []
+
+    def wait() -> None:
+        with time_ceiling(1e-6):
+            done.append(signal.getitimer(signal.ITIMER_REAL)[0] == 0)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join()
+    assert done == [True]
 
 
 def test_reasons() -> None:

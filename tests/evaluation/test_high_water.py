@@ -93,7 +93,9 @@ def test_a_file_that_is_gone_is_noticed_every_time(
     if how == "empty":
         path.touch()
     for _ in range(2):
-        with pytest.raises(LedgerDamaged, match=r"there are 0 proposals.*delete .*ledger-mark\.json"):
+        with pytest.raises(
+            LedgerDamaged, match=r"there are 0 proposals.*delete .*ledger-mark\.json"
+        ):
             Ledger(written[0])
 
 

@@ -179,7 +179,7 @@ def test_a_child_that_does_not_stop_itself_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluator = make_evaluator(child_timeout_s=0.2)
-    monkeypatch.setattr("evaluation.ray_pool.GRACE_S", 1.0)
+    monkeypatch.setattr("evaluation.child_runner.GRACE_S", 1.0)
     list(evaluator.evaluate(tasks(1, SHORT)))  # workers are up
 
     def freeze() -> None:

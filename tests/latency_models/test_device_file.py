@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archspace import Network, Shape, StageConfig, StagedSpace, StagedSpaceConfig
-from latency_models import DeviceFile, DeviceFileError, ProfileConfig, profile_device
+from latency_models import (
+    DeviceFile,
+    DeviceFileChanged,
+    DeviceFileError,
+    ProfileConfig,
+    profile_device,
+)
 from tests.damage import at_most, damaged_bytes, damaged_json
 
 
@@ -86,6 +92,40 @@ def test_files_that_are_something_else(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DeviceFileError, match=str(path)):
         DeviceFile.load(path)
+
+
+def _numbers(node: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(node, dict | list):
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        return [found for key, inner in items for found in _numbers(inner, (*at, key))]
+    return [at] if isinstance(node, float) and node > 0 else []
+
+
+def test_a_number_that_changed_is_noticed(path: Path) -> None:
+    """Any of them: the others still make a valid file."""
+    text = path.read_text()
+    places = _numbers(json.loads(text))
+    assert len(places) > 100
+    for i in np.random.default_rng(0).choice(len(places), 20, replace=False):
+        data = json.loads(text)
+        *way, last = places[i]
+        node = data
+        for key in way:
+            node = node[key]
+        node[last] *= 1.0009
+        path.write_text(json.dumps(data))
+        with pytest.raises(DeviceFileChanged, match=r"not as they were written.*copy of it back"):
+            DeviceFile.load(path)
+
+
+def test_files_without_a_checksum_are_taken_as_they_are(path: Path, file: DeviceFile) -> None:
+    """Of older versions, or changed on purpose. Spaces and order do not matter."""
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(data.items())), indent=3))
+    assert DeviceFile.load(path) == file
+    del data["sha256"]
+    path.write_text(json.dumps({**data, "created": "today"}))
+    assert DeviceFile.load(path) == file.model_copy(update={"created": "today"})
 
 
 def test_a_truncated_file(path: Path) -> None:

@@ -24,6 +24,7 @@ from latency_models import Cost
 from search.config import ScheduleConfig
 from search.finals import FAILED_FINALS, make_final, train_picks
 from search.parts import RunParts
+from search.run_errors import DamagedRun
 from tests.search.run_samples import make_evaluation
 from tests.search.strategy_toys import ToyEvaluator, toy_space
 
@@ -141,6 +142,51 @@ def test_resuming_neither_trains_again_nor_changes_the_picks(tmp_path: Path) -> 
     assert set(kept.values()) == {None, '{"kept": true}'}
     assert {digest: child.quantisation for digest, child in trained.items()} == kept
     assert not bad & trained.keys()
+
+
+@pytest.mark.parametrize("name", ["*.safetensors", "*.quantisation.json"])
+@pytest.mark.parametrize("how", ["flipped", "truncated"])
+def test_a_file_that_changed_is_refused(tmp_path: Path, name: str, how: str) -> None:
+    seen = history(6)
+    train_picks(parts_of(tmp_path, FinalEvaluator(set())), seen)
+    file = next((tmp_path / "finals").glob(name))
+    whole = file.read_bytes()
+    flipped = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    file.write_bytes(flipped if how == "flipped" else whole[:-4])
+    with pytest.raises(DamagedRun, match=f"{file.name} is not as it was written: put a copy"):
+        train_picks(parts_of(tmp_path, FinalEvaluator(set())), seen)
+    file.write_bytes(whole)
+    again = FinalEvaluator(set())
+    train_picks(parts_of(tmp_path, again), seen)
+    assert again.asked == []
+
+
+def test_deleted_files_are_made_again(tmp_path: Path) -> None:
+    """As the message of a damaged one says."""
+    seen = history(6)
+    _, before, _ = train_picks(parts_of(tmp_path, FinalEvaluator(set())), seen)
+    weights = next((tmp_path / "finals").glob("*.safetensors"))
+    for file in weights.parent.glob(f"{weights.stem}.*"):
+        file.unlink()
+    again = FinalEvaluator(set())
+    _, after, _ = train_picks(parts_of(tmp_path, again), seen)
+    assert again.asked == [weights.stem]
+    assert after.keys() == before.keys()
+
+
+def test_finals_from_before_there_were_checksums_are_read(tmp_path: Path) -> None:
+    seen = history(4)
+    parts = parts_of(tmp_path, FinalEvaluator(set()))
+    chosen, *_ = train_picks(parts, seen)
+    for digest in {evaluation.architecture.digest for evaluation in chosen.values()}:
+        name = f"final/{digest}"
+        record = parts.ledger.get_record(name)
+        assert record is not None
+        del record["sha256"]
+        parts.ledger.put_record(name, record)
+    again = FinalEvaluator(set())
+    assert train_picks(parts_of(tmp_path, again), seen)[0] == chosen
+    assert again.asked == []
 
 
 def test_where_everything_fails_there_are_no_picks_and_an_end(tmp_path: Path) -> None:

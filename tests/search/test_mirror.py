@@ -295,6 +295,18 @@ def _other_form():
     return lambda self, *args: own(self, *args)
 
 
+@pytest.mark.parametrize("name", ["what?", "100%", "50%20off", "{SCHEMA_VERSION}", "a b#c"])
+def test_a_results_folder_may_have_any_name(run, small_run, tmp_path, name):
+    """What a URL would read as a query or an escape, and Optuna as a field."""
+    folder = tmp_path / "elsewhere" / name
+    folder.mkdir(parents=True)
+    run = replace(run, mirror_dir=folder)
+    mirror_all(run, small_run)
+    assert [path.name for path in folder.parent.iterdir()] == [name]
+    assert (folder / DATABASE).is_file()
+    assert len(load(run).trials) > 4
+
+
 def test_dashboard_command_is_for_this_machine_only(tmp_path):
     (tmp_path / "optuna-dashboard").write_text("")
     command = dashboard_command(tmp_path, 8081, python=str(tmp_path / "python"))

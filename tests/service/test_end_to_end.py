@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +226,36 @@ def test_killed_then_resumed(finished: Path, tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         command = ("resume", run)
+    assert netlathe("resume", run).returncode == 0
+    assert_same_result(finished, run)
+
+
+def test_damage_is_refused_and_undone_by_a_copy(finished: Path, tmp_path: Path) -> None:
+    """A run that was killed over its report: each of its files is needed again."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    shutil.rmtree(run / "best")
+    (run / "summary.json").unlink()
+    ledger, device = run / "ledger.db", run / "device.json"
+    (final, *_) = (run / "finals").glob("*.safetensors")
+    whole = {path: path.read_bytes() for path in (ledger, device, final)}
+    number = re.search(rb'"value": \d\.\d*([1-8])', whole[device]) or re.search(
+        rb": \d+\.\d*([1-8])", whole[device]
+    )
+    assert number is not None
+    place = number.start(1)
+    changed = {
+        ledger: b"",
+        device: whole[device][:place] + b"9" + whole[device][place + 1 :],
+        final: whole[final][:-1] + bytes([whole[final][-1] ^ 1]),
+    }
+    says = {ledger: "were written, but there are 0 proposals", device: "SHA-256", final: "finals/"}
+    for path, damaged in changed.items():
+        path.write_bytes(damaged)
+        refused = netlathe("resume", run)
+        assert refused.returncode == 2, refused.stderr
+        assert says[path] in " ".join(refused.stderr.split())
+        path.write_bytes(whole[path])
     assert netlathe("resume", run).returncode == 0
     assert_same_result(finished, run)
 

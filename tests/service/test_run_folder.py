@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from archspace import write_atomic
+from evaluation import Ledger
 from service.errors import ConflictError, DamagedError, NetlatheError, NotFoundError, UsageError
+from service.jobs.folder import JobsFolder
 from service.run_folder import (
     FORMAT,
     create_run,
@@ -33,6 +35,16 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     create_run(tmp_path / "run", {"name": "x"}, 0)
     with pytest.raises(ConflictError, match="netlathe resume"):
         create_run(tmp_path / "run", {"name": "y"}, 0)
+
+
+def test_databases_are_in_their_folders_whatever_these_are_called(tmp_path: Path) -> None:
+    folder = JobsFolder(tmp_path / "50%20 off? {x}")
+    run = create_run(folder.run("one").path, {"name": "x"}, 0)
+    for url in (run.ledger_url, folder.database_url):
+        Ledger(url).close()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.results.name]
+    assert run.ledger_file.is_file()
+    assert (folder.results / "jobs.db").is_file()
 
 
 def test_an_unwritable_place_is_a_clear_failure(tmp_path: Path) -> None:

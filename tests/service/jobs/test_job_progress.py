@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from evaluation import Ledger
+from service.errors import NetlatheError
 from service.jobs.progress import SessionProgress, _front_size, pace, read_progress
 from service.run_folder import RunFolder
 
@@ -40,3 +43,22 @@ def test_no_pace_before_two_children() -> None:
 def test_front_by_hand() -> None:
     assert _front_size([]) == 0
     assert _front_size([(0.9, 2.0), (0.8, 1.0), (0.7, 1.5), (0.9, 3.0), (0.8, 1.0)]) == 2
+
+
+def test_a_ledger_whose_tables_are_not_there_yet(tmp_path: Path) -> None:
+    """Its search has made the file a moment ago; and so has the next one, after the run was deleted."""
+    folder = RunFolder(tmp_path)
+    folder.ledger_file.touch()
+    assert read_progress(folder) == []
+    Ledger(folder.ledger_url).close()
+    assert read_progress(folder) == []
+    for file in tmp_path.iterdir():
+        file.unlink()
+    sqlite3.connect(folder.ledger_file).execute("PRAGMA journal_mode=WAL").close()
+    assert read_progress(folder) == []
+
+
+def test_a_ledger_that_is_something_else_is_told(tmp_path: Path) -> None:
+    RunFolder(tmp_path).ledger_file.write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(NetlatheError, match="not a database"):
+        read_progress(RunFolder(tmp_path))
