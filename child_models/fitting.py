@@ -93,8 +93,7 @@ def fit(
         NonFiniteTraining: such a step where `non_finite` is "raise", or an epoch of nothing else.
     """
     parameters = [p for p in (*module.parameters(), *more_parameters) if p.requires_grad]
-    optimizer = make_optimizer(parameters, config, gentle=norms_and_biases(module))
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    optimizer = make_optimizer(parameters, config)
     device = parameters[0].device
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     if precision == "fp16":
@@ -107,8 +106,8 @@ def fit(
         for batch in batches.epoch():
             batch = on_device(batch, device)
             factor = learning_rate_factor(step, total_steps, config.warmup)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
             with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
                 heads = module(batch.images)
             value = loss(
@@ -163,42 +162,18 @@ def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def norms_and_biases(module: nn.Module) -> list[nn.Parameter]:
-    """Scales and shifts of its BatchNorm layers, and biases of its other layers."""
-    return [
-        parameter
-        for layer in module.modules()
-        for name, parameter in layer.named_parameters(recurse=False)
-        if name == "bias" or isinstance(layer, nn.BatchNorm2d)
-    ]
-
-
 def make_optimizer(
-    parameters: Sequence[nn.Parameter],
-    config: TrainingConfig,
-    *,
-    gentle: Iterable[nn.Parameter] = (),
+    parameters: Sequence[nn.Parameter], config: TrainingConfig
 ) -> torch.optim.Optimizer:
-    """At its peak learning rates. Kernels and matrices have weight decay, 1-d parameters have none.
-
-    Args:
-        gentle: those of `parameters` (others are ignored) for `config.norm_lr_factor`.
-    """
-    slow = {id(parameter) for parameter in gentle}
-    slow_rate = config.learning_rate
-    if config.optimizer == "adamw":
-        slow_rate *= config.norm_lr_factor
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    """Weight decay on kernels and matrices only (1-d parameters are biases and BatchNorm's)."""
     groups = [
         {
             "params": [parameter for parameter in parameters if parameter.ndim > 1],
             "weight_decay": config.weight_decay,
         },
-        {"params": [p for p in vectors if id(p) not in slow], "weight_decay": 0.0},
         {
-            "params": [p for p in vectors if id(p) in slow],
+            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
             "weight_decay": 0.0,
-            "lr": slow_rate,
         },
     ]
     if config.optimizer == "adamw":

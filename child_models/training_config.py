@@ -18,9 +18,6 @@ class TrainingConfig(BaseModel):
     """AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov momentum."""
     learning_rate: float = Field(default=0.03, gt=0, le=10)
     """Peak learning rate; the cosine goes from there to 0."""
-    norm_lr_factor: float = Field(default=0.1, gt=0, le=10)
-    """Learning rate of BatchNorm's scales and shifts and of biases, over that of the kernels. AdamW moves a number by about
-    the learning rate a step however small its gradient, and shifts that run off leave channels dead. SGD ignores it."""
     weight_decay: float = Field(default=0.2, ge=0, le=10)
     """On the weights of convolutions and linear layers; biases and BatchNorm have none."""
     momentum: float = Field(default=0.9, ge=0, lt=1)

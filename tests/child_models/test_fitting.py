@@ -7,19 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from archspace import Network
 from child_models import AugmentationConfig, Dataset, DigitsConfig, TrainingConfig, load_data
 from child_models.batches import Batch, TrainingBatches, ViewBatches
-from child_models.fitting import (
-    Fitted,
-    Moment,
-    finite_weights,
-    fit,
-    make_optimizer,
-    norms_and_biases,
-)
+from child_models.fitting import Fitted, Moment, finite_weights, fit
 from child_models.precision import Precision, chosen_precision
 from child_models.training import fresh_module, heads_loss
 
@@ -90,47 +83,6 @@ def test_a_gpu_trains_too(digits: Dataset, residual_network: Network, precision:
     assert there.losses[0] == pytest.approx(here.losses[0], rel=0.1)
     assert there.losses[-1] < there.losses[0]
     assert all(np.isfinite(array).all() for array in weights.values())
-
-
-def test_norms_and_biases_go_slower_and_do_not_decay(residual_network: Network) -> None:
-    module = fresh_module(residual_network, 0)
-    scale = nn.Parameter(torch.zeros(3))  # of a quantiser, say: whole learning rate
-    parameters = [*module.parameters(), scale]
-    gentle = norms_and_biases(module)
-    config = TrainingConfig(learning_rate=0.1, weight_decay=0.5, norm_lr_factor=0.25)
-    kernels, others, slow = make_optimizer(parameters, config, gentle=gentle).param_groups
-    assert {parameter.ndim for parameter in kernels["params"]} == {2, 4}
-    assert [id(parameter) for parameter in others["params"]] == [id(scale)]
-    assert len(kernels["params"]) + 1 + len(slow["params"]) == len(parameters)
-    assert (kernels["lr"], kernels["weight_decay"]) == (0.1, 0.5)
-    assert (others["lr"], others["weight_decay"]) == (0.1, 0.0)
-    assert (slow["lr"], slow["weight_decay"]) == (0.025, 0.0)
-    sgd = make_optimizer(
-        parameters, config.model_copy(update={"optimizer": "sgd"}), gentle=gentle
-    ).param_groups
-    assert {group["lr"] for group in sgd} == {0.1}
-    assert sum(len(group["params"]) for group in sgd) == len(parameters)
-
-
-def test_the_schedule_moves_each_group_from_its_own_peak(
-    digits: Dataset, residual_network: Network
-) -> None:
-    # one step without warm-up is one at the peak: Adam's first step is the learning rate for whatever has a gradient
-    config = TrainingConfig(
-        learning_rate=0.1, norm_lr_factor=0.25, weight_decay=0, warmup=0, batch_size=65536
-    )
-    module = fresh_module(residual_network, 0)
-    before = [parameter.detach().clone() for parameter in module.parameters()]
-    fit(
-        module,
-        TrainingBatches.of(digits, config, 0),
-        config,
-        lambda heads, batch, _moment: heads_loss(heads, batch.labels, config),
-        epochs=1,
-    )
-    for was, parameter in zip(before, module.parameters(), strict=True):
-        moved = float((parameter.detach() - was).abs().max())
-        assert moved == pytest.approx(0.1 if parameter.ndim > 1 else 0.025, rel=1e-3)
 
 
 def test_each_image_stands_once_in_an_epoch_of_a_view(digits: Dataset) -> None:
