@@ -1,7 +1,7 @@
 """How a search does on 8, 64 and 256 workers: simulated, with children that take time on a virtual clock alone.
 
     python benchmarks/scale.py                    # the table; about eight minutes
-    python benchmarks/scale.py --memory           # the controller's memory up to 20,000 trials
+    python benchmarks/scale.py --memory           # the controller's memory up to 20,000 trials; --memory N: up to N
     python benchmarks/scale.py --only random-8    # one row
 
 Ledger (SQLite), session, scoring, strategy, `RayEvaluator` and `RayPool` are the product's own; only the cluster is a fake
@@ -94,7 +94,7 @@ CASES = [
 
 @dataclass
 class Row:
-    """What came of it. `rss_mb` at the beginning and after each 10,000 trials."""
+    """What came of it. `rss_mb` at the beginning and after each quarter of the trials, but at least 2,500."""
 
     utilisation: float
     at_best: float
@@ -128,12 +128,16 @@ class MacsCosting(Costing):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="rows whose name begins so, such as random-8")
-    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--memory", type=int, nargs="?", const=20_000, metavar="N")
     options = parser.parse_args()
     cases = [case for case in CASES if case.name.startswith(options.only or "")]
     if options.memory:
-        cases = [Case("random", 256, 512, 20_000), Case("evolution", 256, 256, 20_000)]
-    memory = " | RSS MB at 0, 10,000, … trials" if options.memory else ""
+        cases = [
+            Case("random", 256, 512, options.memory),
+            Case("evolution", 256, 256, options.memory),
+        ]
+        cases = [case for case in cases if case.name.startswith(options.only or "")]
+    memory = f" | RSS MB at 0, {look_every(options.memory)}, … trials" if options.memory else ""
     print(
         "strategy | workers | batch | trials | straggler factor | utilisation | at best | makespan, h | dispatch ms, median | 99 % "
         f"| crashed | killed | lost | doubled | wall s{memory}"
@@ -176,7 +180,7 @@ def run(case: Case) -> Row:
         Ledger(f"sqlite:///{Path(folder) / 'ledger.db'}") as ledger,
         VirtualEvaluator(cluster, dataset, TrainingConfig(), config) as evaluator,
     ):
-        memory = Memory()
+        memory = Memory(look_every(case.trials))
         session = ledger.session(
             "scale", case.strategy, SEED, budget=case.trials, space=space, evaluator=evaluator, costing=MacsCosting(),
             objective=make_objective(MinMaxConfig(), bounds_of(macs)), limits=LimitsConfig(), fidelity=FULL, training_seed=SEED,
@@ -250,17 +254,23 @@ def search(case: Case, space: StagedSpace, session: LedgerSession, folder: Path)
         strategy.run(session)
 
 
-class Memory:
-    """The controller's memory, looked at after each 10,000 results."""
+def look_every(trials: int) -> int:
+    """After how many results the memory is looked at."""
+    return max(2_500, trials // 4)
 
-    def __init__(self) -> None:
+
+class Memory:
+    """The controller's memory, looked at after each `every` results."""
+
+    def __init__(self, every: int) -> None:
         self.rss_mb: list[float] = []
+        self._every = every
         self._count = 0
         self._look()
 
     def count(self, _: Evaluation) -> None:
         self._count += 1
-        if self._count % 10_000 == 0:
+        if self._count % self._every == 0:
             self._look()
 
     def _look(self) -> None:

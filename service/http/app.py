@@ -19,6 +19,7 @@ from deploy.files import PICTURE as ARCHITECTURE_PICTURE
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.http import dashboard, sessions
 from service.http.answers import JobPage, NewJob, Problem, Resume, Stop
+from service.http.dashboard_process import DashboardProcess
 from service.http.guard import Guard
 from service.http.jobs import Jobs, TheJobs
 from service.http.plain import OPEN_PATHS, PLAIN_TEXT, plain
@@ -53,7 +54,7 @@ router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
 def make_app(
     store: JobStore, folder: JobsFolder, *, token: str | None, hosts: Collection[str]
 ) -> FastAPI:
-    """The application, guarded.
+    """The application, guarded. Its `state.dashboard` is a process, once it is used, and to be closed at the end.
 
     Args:
         store: for the requests alone: they come on several threads.
@@ -63,13 +64,14 @@ def make_app(
     app = FastAPI(title="Netlathe", docs_url=None, redoc_url=None)
     app.state.jobs = Jobs(store, folder)
     app.state.sessions = sessions.Sessions()
+    app.state.dashboard = DashboardProcess(folder.results)
     app.include_router(router)
     app.include_router(sessions.router, responses=_PROBLEMS)
     app.include_router(dashboard.router, responses=_PROBLEMS)
     app.include_router(plain)
     app.add_exception_handler(NetlatheError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(dashboard.Dashboard, results=folder.results)
+    app.add_middleware(dashboard.Dashboard, process=app.state.dashboard)
     app.add_middleware(
         Guard, token=token, hosts=hosts, open_paths=OPEN_PATHS, sessions=app.state.sessions
     )

@@ -2,7 +2,7 @@
 
 It has no authentication of its own and would rename, annotate and delete. Here it stands behind `Guard`, which lets nothing
 but GET and HEAD through; this file lets through only the pages that it knows, and the connection to the database refuses to
-write.
+write. It runs in a process of its own (`dashboard_process`).
 
 The dashboard's script asks for absolute paths (``/api/studies``, ``/static``, …), so it lives at the top, beside ``/api/v1``.
 """
@@ -16,23 +16,21 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
 
 from fastapi import APIRouter
 
 from service.errors import NetlatheError
 from service.http.answers import StudyLink
+from service.http.dashboard_process import DashboardFailed, DashboardProcess, ask
+from service.http.dashboard_worker import DATABASE, connect
 from service.http.guard import App, Message, Receive, Scope, Send
 from service.http.jobs import TheJobs
 from service.http.sessions import is_dashboard
 
 _log = logging.getLogger(__name__)
 
-# As in `search.mirror_store`, which cannot be imported without torch; a test holds them together.
-DATABASE, ARTIFACTS, STUDY_FILE = "optuna.db", "artifacts", "mirror.json"
-
-WORKERS = 4
-"""Threads. Opening a large study keeps one busy for seconds, and takes turns with the jobs' routes."""
+STUDY_FILE = "mirror.json"
+"""As in `search.mirror_store`, which cannot be imported without torch; a test holds them together."""
 
 _PAGES = re.compile(
     r"/dashboard(/|/studies/\d{1,9}(/[A-Za-z-]+)?|/compare-studies)?"
@@ -69,14 +67,12 @@ class Dashboard:
 
     Args:
         app: what answers the others.
-        results: the results folder. Its ``optuna.db`` is looked for at each request: it may come, or be replaced, at any time.
+        process: the dashboard itself.
     """
 
-    def __init__(self, app: App, *, results: Path) -> None:
+    def __init__(self, app: App, *, process: DashboardProcess) -> None:
         self._app = app
-        self._results = results
-        self._making = asyncio.Lock()
-        self._made: tuple[tuple[int, int], App] | None = None  # of which file
+        self._process = process
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_dashboard(scope["path"]):
@@ -87,53 +83,36 @@ class Dashboard:
             await _say(own, 404, "Optuna's dashboard has no such page.\n")
             return
         try:
-            dashboard = await self._dashboard()
-        except Exception as error:
-            # whatever Optuna and SQLite raise over a file that is damaged or another version's
-            why = str(error).partition("\n")[0]
-            _log.warning("Optuna's dashboard cannot read %s: %s", self._results / DATABASE, why)
-            await _say(own, 503, f"Optuna's dashboard cannot read {DATABASE}: {why}\n")
+            address = await asyncio.to_thread(self._process.address)
+        except DashboardFailed as error:
+            _log.warning("Optuna's dashboard cannot read %s: %s", DATABASE, error)
+            await _say(own, 503, f"Optuna's dashboard cannot read {DATABASE}: {error}\n")
             return
-        if dashboard is None:
+        if address is None:
             await _say(own, 404, _NO_STUDY)
             return
-        await _ask(dashboard, scope, receive, own)
-
-    async def _dashboard(self) -> App | None:
-        """Made at its first use, which takes seconds; None where there is no database."""
-        async with self._making:
-            try:
-                status = (self._results / DATABASE).stat()
-            except FileNotFoundError:
-                return None
-            which = status.st_dev, status.st_ino
-            if self._made is None or self._made[0] != which:
-                self._made = which, await asyncio.to_thread(make_dashboard, self._results)
-            return self._made[1]
+        await _pass_on(address, scope, own)
 
 
-def make_dashboard(results: Path) -> App:
-    """The dashboard over a results folder, unguarded. Raises what Optuna and SQLAlchemy do."""
-    from a2wsgi import WSGIMiddleware
-    from optuna.artifacts import FileSystemArtifactStore
-    from optuna.storages import RDBStorage, get_storage
-    from optuna_dashboard import wsgi
-    from sqlalchemy import QueuePool
-
-    storage = RDBStorage(
-        "sqlite://",
-        engine_kwargs={"creator": lambda: _connection(results), "poolclass": QueuePool},
-        skip_table_creation=True,
-    )
-    # get_storage adds a cache: a copy's trials never change, so only those that are new are read again
-    app: Any = wsgi(get_storage(storage), FileSystemArtifactStore(results.resolve() / ARTIFACTS))
-    return cast(App, WSGIMiddleware(app, workers=WORKERS))
-
-
-def _connection(results: Path) -> sqlite3.Connection:
-    """To the database, for reading. Raises sqlite3.OperationalError where there is none."""
-    address = f"{(results / DATABASE).resolve().as_uri()}?mode=ro"
-    return sqlite3.connect(address, uri=True, check_same_thread=False)
+async def _pass_on(address: Path, scope: Scope, send: Send) -> None:
+    begun = False
+    query, headers = scope["query_string"], list(scope["headers"])
+    try:
+        async for part in ask(address, scope["method"], scope["path"], query, headers):
+            if isinstance(part, tuple):
+                status, answered = part
+                begun = True
+                start = {"type": "http.response.start", "status": status, "headers": answered}
+                await send(start)
+            else:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    except DashboardFailed as error:
+        _log.warning("Optuna's dashboard failed at %s: %s", scope["path"], error)
+        if not begun:
+            await _say(send, 503, f"Optuna's dashboard failed: {error}; reload this page.\n")
+            return
+        raise  # the answer is cut off, and the browser must see that
+    await send({"type": "http.response.body", "body": b""})
 
 
 def study_ids(results: Path) -> dict[str, int]:
@@ -146,7 +125,7 @@ def study_ids(results: Path) -> dict[str, int]:
     if not database.is_file():
         return {}
     try:
-        with closing(_connection(results)) as connection:
+        with closing(connect(results)) as connection:
             rows = connection.execute("SELECT study_name, study_id FROM studies").fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
@@ -176,17 +155,6 @@ def studies(jobs: TheJobs) -> list[StudyLink]:
         StudyLink(run=run, study=study, path=f"/dashboard/studies/{study}")
         for run, study in sorted(study_ids(jobs.folder.results).items())
     ]
-
-
-async def _ask(dashboard: App, scope: Scope, receive: Receive, send: Send) -> None:
-    if not any(name == b"accept-encoding" for name, _ in scope["headers"]):
-        # the dashboard fails without one, which only a browser is sure to send
-        scope = {**scope, "headers": [*scope["headers"], (b"accept-encoding", b"identity")]}
-    try:
-        await dashboard(scope, receive, send)
-    except Exception as error:
-        # it has answered 500 by then: for a trial that there is not, say
-        _log.warning("Optuna's dashboard failed at %s: %r", scope["path"], error)
 
 
 def _with_headers(send: Send, path: str) -> Send:

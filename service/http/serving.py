@@ -80,9 +80,10 @@ def http_server(
     hosts = {host, *allow_hosts, *(("localhost", "127.0.0.1", "::1") if is_loopback(host) else ())}
     store = JobStore(store_url)
     listening = _listen(host, port)
+    app = make_app(store, folder, token=token, hosts=hosts)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(store, folder, token=token, hosts=hosts),
+            app,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -98,6 +99,7 @@ def http_server(
         server.should_exit = True
         thread.join(timeout=10)
         listening.close()
+        app.state.dashboard.close()
         store.close()
 
 

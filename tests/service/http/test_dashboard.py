@@ -23,7 +23,8 @@ from search import mirror_store
 from search.mirror_trials import MirrorTrial, Values
 from service.http import dashboard
 from service.http.app import make_app
-from service.http.dashboard import make_dashboard, study_ids
+from service.http.dashboard import study_ids
+from service.http.dashboard_worker import ARTIFACTS, make_dashboard
 from service.http.serving import http_server
 from service.http.sessions import IDLE_S, MOST, Sessions
 from service.jobs.folder import JobsFolder
@@ -72,7 +73,9 @@ def folder(tmp_path: Path) -> JobsFolder:
 @pytest.fixture
 def app(folder: JobsFolder) -> Iterator[FastAPI]:
     store = JobStore(folder.database_url)
-    yield make_app(store, folder, token=TOKEN, hosts={"localhost"})
+    made = make_app(store, folder, token=TOKEN, hosts={"localhost"})
+    yield made
+    made.state.dashboard.close()
     store.close()
 
 
@@ -160,7 +163,7 @@ def test_it_is_only_looked_at(
                 answer = each.request(method, path, headers={"Origin": "http://localhost:8100"})
                 assert answer.status_code == 403, (method, path)
     assert dump(folder.results) == before
-    assert len(list((folder.results / dashboard.ARTIFACTS).iterdir())) == 5
+    assert len(list((folder.results / ARTIFACTS).iterdir())) == 5
 
 
 def test_the_database_refuses_even_what_the_guard_would_let_through(folder: JobsFolder) -> None:
@@ -253,6 +256,7 @@ def test_without_a_token_it_needs_no_session(folder: JobsFolder) -> None:
     assert anyone.get("/api/studies", headers={"Host": "evil.example"}).status_code == 421
     assert anyone.get("/api/studies", headers={"Origin": "http://evil.example"}).status_code == 403
     assert anyone.delete("/api/studies/1").status_code == 403
+    app.state.dashboard.close()
     store.close()
 
 
@@ -348,7 +352,7 @@ def test_a_copy_that_cannot_be_read(client: TestClient, folder: JobsFolder, cont
 
 
 def test_studies_of_runs(client: TestClient, folder: JobsFolder) -> None:
-    assert (dashboard.DATABASE, dashboard.ARTIFACTS, dashboard.STUDY_FILE) == (
+    assert (dashboard.DATABASE, ARTIFACTS, dashboard.STUDY_FILE) == (
         mirror_store.DATABASE,
         mirror_store.ARTIFACTS,
         mirror_store.STUDY_FILE,
