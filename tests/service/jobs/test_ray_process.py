@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from evaluation.ray_cluster import WorkerLost
+from service.deployment import MAX_WORKERS
 from service.jobs import ray_process
 from service.jobs.folder import JobsFolder
 from service.jobs.process_host import FolderNotShared, ProcessHost
@@ -71,7 +73,7 @@ def hosts() -> FakeHosts:
 
 @pytest.fixture
 def process(hosts: FakeHosts, tmp_path: Path) -> RayJobProcess:
-    return RayJobProcess("one", SPEC, JobsFolder(tmp_path), {"A": "b"}, hosts)  # type: ignore[arg-type]
+    return RayJobProcess("one", SPEC, JobsFolder(tmp_path), {"A": "b", MAX_WORKERS: "3"}, hosts)  # type: ignore[arg-type]
 
 
 def test_it_runs_until_it_ends(process: RayJobProcess, hosts: FakeHosts) -> None:
@@ -86,6 +88,8 @@ def test_it_runs_until_it_ends(process: RayJobProcess, hosts: FakeHosts) -> None
     assert all(Path(path).is_absolute() for path in (command[1], command[3], run, log, proof))
     assert environment["A"] == "b"
     assert Path(proof).read_text() == content
+    told = JobsFolder(Path(proof).parent.parent).place("one").read_text()
+    assert json.loads(told) == {MAX_WORKERS: "3"}  # for `plan_of`
 
 
 def test_a_machine_that_is_gone_is_no_death(process: RayJobProcess, hosts: FakeHosts) -> None:
