@@ -39,7 +39,7 @@ SMALL = (
 )  # fmt: skip
 CHILDREN = 12
 LOCAL = ("--set", "evaluator.kind=local")
-WAIT_S = 400.0
+WAIT_S = 600.0
 JOB = "job"
 ACTS: Mapping[JobState, Callable[[JobStore], object]] = {
     JobState.RUNNING: lambda store: None,
