@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def run_child(
             raise
         return _failed(task, error, started, worker)
     finally:
-        gc.collect()  # a module and its optimiser hold each other
+        _collect()
     return _result(task, trained, started, worker)
 
 
@@ -108,7 +109,7 @@ def run_final(
             raise
         return _failed(task, error, started, worker)
     finally:
-        gc.collect()
+        _collect()
     labels = dataset.test.labels
     predictions, _ = apply_exits(logits, trained.exit_choice.thresholds)
     return TrainedChild(
@@ -119,6 +120,18 @@ def run_final(
         weights=trained.weights,
         quantisation=trained.quantisation.to_json() if trained.quantisation else None,
     )
+
+
+def _collect() -> None:
+    """Free what a training leaves: a module and its optimiser hold each other."""
+    gc.collect()
+    _keep_libraries()
+
+
+@cache
+def _keep_libraries() -> None:
+    """Once a process: what is there after a first training is libraries, and each collection would look through all of it."""
+    gc.freeze()
 
 
 def _train(

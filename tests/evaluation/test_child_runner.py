@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import gc
 import resource
 import signal
 import threading
 import time
+import weakref
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from archspace import StagedSpace
-from child_models import Dataset, DigitsConfig, TrainingConfig, load_data
+from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, training
 from evaluation import (
     ChildLimits,
     ChildResult,
@@ -246,3 +249,23 @@ def test_local_limits_come_from_the_config(task: ChildTask, dataset: Dataset) ->
     assert [worker.doing for worker in evaluator.status()] == ["idle"]
     ((_, final),) = evaluator.train_final([task])  # the limit is a search child's
     assert isinstance(final, TrainedChild)
+
+
+def test_what_trainings_leave_is_freed_without_looking_through_the_libraries(
+    task: ChildTask, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules: list[weakref.ref[nn.Module]] = []
+    build = training.fresh_module
+
+    def remembered(*args: Any, **kwargs: Any) -> nn.Module:
+        module = build(*args, **kwargs)
+        module.itself = [module]  # a cycle, whatever the optimiser does
+        modules.append(weakref.ref(module))
+        return module
+
+    monkeypatch.setattr(training, "fresh_module", remembered)
+    for _ in range(3):
+        assert run_child(task, dataset, TrainingConfig(), NO_LIMITS, "here").failure is None
+    assert len(modules) == 3
+    assert [module() for module in modules] == [None] * 3
+    assert gc.get_freeze_count() > 10_000
