@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -96,52 +97,85 @@ def _small_disk() -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
+Change = Callable[[Path], bytes | None]
+"""A file to what is found in its place; None: nothing is."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What happens to a run's file between two processes.
+
+    Attributes:
+        pattern: of the file in the run's folder; the last one that there is.
+        refused: the job ends as FAILED (`CORRUPT_CHECKPOINT`); else it goes on.
+        killed: search and server are killed before, so that the write-ahead log is still there; else the job is paused.
+    """
+
+    fault: str
+    pattern: str
+    change: Change
+    refused: bool = False
+    killed: bool = False
+
+
 def damage(setting: Setting, rng: random.Random, kills: int) -> list[Case]:
-    """Bytes of a paused job's files are changed; it is resumed."""
+    """Files of a job that nobody works on are changed or lost; it goes on."""
     bits, ends, anywhere = (random.Random(rng.random()) for _ in range(3))
-    kinds: list[tuple[str, str, Callable[[Path], bytes]]] = [
-        ("checkpoint, a bit flipped", "checkpoints/*/at-*/arrays.safetensors", _flipped(bits)),
-        ("checkpoint, truncated", "checkpoints/*/at-*/state.json", _truncated(ends)),
-        (
-            "checkpoint's manifest, a bit flipped",
-            "checkpoints/*/at-*/manifest.json",
-            _flipped(bits),
-        ),
-        ("ledger, a digit of a result changed", "ledger.db", _other_digit),
-        ("ledger, truncated", "ledger.db", _truncated(ends)),
+    newest, ledger, log = "checkpoints/*/at-*", "ledger.db", "ledger.db-wal"
+    kinds = [
+        Damage("checkpoint, a bit flipped", f"{newest}/arrays.safetensors", _flipped(bits)),
+        Damage("checkpoint, truncated", f"{newest}/state.json", _truncated(ends)),
+        Damage("checkpoint's manifest, a bit flipped", f"{newest}/manifest.json", _flipped(bits)),
+        Damage("ledger, a digit of a result changed", ledger, _other_digit, refused=True),
+        Damage("ledger, truncated", ledger, _truncated(ends), refused=True),
+        Damage("ledger, emptied", ledger, lambda _: b"", refused=True),
+        Damage("ledger, removed", ledger, lambda _: None, refused=True),
+        Damage("write-ahead log, a bit flipped", log, _flipped_early(bits), True, True),
+        Damage("write-ahead log, truncated", log, _truncated(ends), True, True),
+        Damage("write-ahead log, removed", log, lambda _: None, True, True),
+        Damage("ledger's mark, a digit changed", "ledger-mark.json", _another_count),
+        Damage("device file, a digit changed", "device.json", _another_latency, refused=True),
     ]
     cases = [
-        Case(row="damage", fault=fault, do=partial(_damaged, setting, fault, pattern, change))
-        for fault, pattern, change in kinds
+        Case(row="damage", fault=each.fault, do=partial(_damaged, setting, each)) for each in kinds
     ]
     fault = "ledger, one bit flipped anywhere"
     flips = partial(_flips, setting, fault, anywhere)
     return [*cases, Case(row="damage", fault=fault, do=flips)]
 
 
-def _damaged(
-    setting: Setting, fault: str, pattern: str, change: Callable[[Path], bytes]
-) -> Outcome:
+def _damaged(setting: Setting, damage: Damage) -> Outcome:
     with setting.place("damage") as place:
-        _paused(place)
-        path = max(place.run.glob(pattern))
-        kept = path.read_bytes()
+        (_killed if damage.killed else _paused)(place)
+        path = max(place.run.glob(damage.pattern))
+        kept = {each: each.read_bytes() for each in (path, *place.run.glob("ledger.db*"))}
         watch = Watch(place, setting.whole)
-        path.write_bytes(change(path))
-        place.store.resume(JOB)
+        changed = damage.change(path)
+        if changed is None:
+            path.unlink()
+        else:
+            path.write_bytes(changed)
+        if damage.killed:
+            place.serve()
+        else:
+            place.store.resume(JOB)
         place.wait_for(*ENDED)
-        note, wanted = "", True
-        job = place.store.get(JOB)
-        if path.name == "ledger.db":
-            wanted = (job.state, job.reason) == (JobState.FAILED, Reason.CORRUPT_CHECKPOINT)
-        if path.name == "ledger.db" and wanted:
-            note = f"{job.message.replace(str(path), path.name)}; then put back and resumed"
-            for each in ("ledger.db-wal", "ledger.db-shm"):
-                (place.run / each).unlink(missing_ok=True)
-            path.write_bytes(kept)
+        note, job = "", place.store.get(JOB)
+        refused = (job.state, job.reason) == (JobState.FAILED, Reason.CORRUPT_CHECKPOINT)
+        if refused:
+            note = f"{job.message.replace(str(place.run), 'RUN')}; then put back and resumed"
+            _put_back(place.run, kept)
             place.store.resume(JOB)
             place.wait_for(*ENDED)
-        return watch.outcome("damage", fault, as_wanted=wanted, note=note, recovered_s=None)
+        wanted = refused == damage.refused
+        return watch.outcome("damage", damage.fault, as_wanted=wanted, note=note, recovered_s=None)
+
+
+def _put_back(run: Path, kept: dict[Path, bytes]) -> None:
+    for each in run.glob("ledger.db*"):
+        each.unlink()
+    for path, data in kept.items():
+        path.write_bytes(data)
 
 
 def _paused(place: Place) -> None:
@@ -149,6 +183,15 @@ def _paused(place: Place) -> None:
     place.wait_for_results(7)
     place.store.pause(JOB)
     place.wait_for(JobState.PAUSED)
+
+
+def _killed(place: Place) -> None:
+    server = place.serve()
+    place.wait_for_results(7)
+    place.kill_search()  # at once: with its server gone it would put its ledger in order
+    server.kill()
+    server.wait()
+    place.wait(lambda: not place.searches())
 
 
 def _flips(setting: Setting, fault: str, rng: random.Random) -> Outcome:
@@ -177,16 +220,23 @@ def _contents(path: Path) -> list[object]:
         return [(record, ledger.evaluations(record)) for record in ledger.sessions()]
 
 
-def _flipped(rng: random.Random) -> Callable[[Path], bytes]:
+def _flipped(rng: random.Random, share: float = 1.0) -> Change:
+    """A bit of the file's first `share`."""
+
     def change(path: Path) -> bytes:
         data = bytearray(path.read_bytes())
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        data[rng.randrange(int(share * len(data)))] ^= 1 << rng.randrange(8)
         return bytes(data)
 
     return change
 
 
-def _truncated(rng: random.Random) -> Callable[[Path], bytes]:
+def _flipped_early(rng: random.Random) -> Change:
+    """What comes after the last commit, or was overwritten, does not count, so a bit of the log's first part."""
+    return _flipped(rng, 0.25)
+
+
+def _truncated(rng: random.Random) -> Change:
     def change(path: Path) -> bytes:
         data = path.read_bytes()
         return data[: int(rng.uniform(0.2, 0.9) * len(data))]
@@ -198,6 +248,17 @@ def _other_digit(path: Path) -> bytes:
     """The first digit of each accuracy, in proposals and in the cache of results."""
     return re.sub(
         rb'(?<="accuracy":0\.)\d', lambda m: b"2" if m[0] == b"1" else b"1", path.read_bytes()
+    )
+
+
+def _another_count(path: Path) -> bytes:
+    return re.sub(rb'(?<="proposals": )\d', b"9", path.read_bytes())
+
+
+def _another_latency(path: Path) -> bytes:
+    """The last digit of the first latency."""
+    return re.sub(
+        rb"(?<=\d\.\d\d)\d", lambda m: b"2" if m[0] == b"1" else b"1", path.read_bytes(), count=1
     )
 
 
