@@ -69,9 +69,8 @@ class DashboardProcess:
             self._end()
 
     def _start(self) -> None:
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="netlathe-")
-        )  # mode 700; short, as a socket's path must be
+        # mode 700; short, as a socket's path must be
+        self._folder = Path(tempfile.mkdtemp(prefix="netlathe-"))
         command = [sys.executable, "-m", "service.http.dashboard_worker"]
         self._process = subprocess.Popen(
             [*command, str(self._results.resolve()), str(self._folder / "socket")],

@@ -33,9 +33,7 @@ def main() -> None:
 
     try:
         app = make_dashboard(results)
-    except (
-        Exception
-    ) as error:  # whatever Optuna and SQLite raise over a file that is damaged or another version's
+    except Exception as error:  # of a file that is damaged, or another version's
         _say({"error": str(error).partition("\n")[0]})
         return
     with socket.socket(socket.AF_UNIX) as listening:
