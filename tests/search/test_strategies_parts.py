@@ -27,7 +27,12 @@ from evaluation import (
 )
 from search.strategies import KeepScheduleConfig, PlainPPOConfig, StrategyConfig, make_strategy
 from search.strategies._novelty import PATIENCE, TRIES, Novelty
-from search.strategies.checkpoint_store import KEPT, Checkpoint, CheckpointStore
+from search.strategies.checkpoint_store import (
+    FORMAT_VERSION,
+    KEPT,
+    Checkpoint,
+    CheckpointStore,
+)
 from search.strategies.keep_schedule import KeepSchedule
 from search.strategies.preference import preference_weights
 from search.strategies.process_state import ProcessState, SeparateState
@@ -207,9 +212,12 @@ class TestCheckpointStore:
         store = CheckpointStore(tmp_path, "f")
         path = store.save(self.checkpoint(4))
         manifest = path / "manifest.json"
-        manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+        newer = FORMAT_VERSION + 1
+        manifest.write_text(
+            manifest.read_text().replace(f'"format": {FORMAT_VERSION}', f'"format": {newer}')
+        )
         assert list(store.usable()) == []
-        assert "expected format 1, got 2" in caplog.text
+        assert f"expected format {FORMAT_VERSION}, got {newer}" in caplog.text
         manifest.write_text("[1]")
         assert list(store.usable()) == []
         manifest.unlink()
