@@ -85,12 +85,10 @@ def record(
     path = work / f"{'halving' if with_halving else 'full'}-{seed}.json"
     if not path.is_file():
         database = path.with_suffix(".db")
-        for rest in (
-            "",
-            "-wal",
-            "-shm",
-        ):  # of a search that was interrupted: its clock cannot go on
-            database.with_name(database.name + rest).unlink(missing_ok=True)
+        # of a search that was interrupted: its clock cannot go on
+        files = [f"{database.name}{end}" for end in ("", "-wal", "-shm")]
+        for name in (*files, f"{database.stem}-mark.json"):
+            database.with_name(name).unlink(missing_ok=True)
         found = search(problem, evaluator, seed, database, with_halving=with_halving)
         write_atomic(path, json.dumps(found, indent=1))
     return json.loads(path.read_text())  # type: ignore[no-any-return]
