@@ -186,6 +186,29 @@ def wait_until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def test_a_new_database_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    for number in range(25):
+        stores = [SharedResults(f"sqlite:///{tmp_path / str(number)}.db") for _ in range(4)]
+        start = threading.Barrier(len(stores))
+
+        def claim(
+            store: SharedResults, owner: str, start: threading.Barrier = start
+        ) -> list[str] | str:
+            start.wait(30)
+            try:
+                return store.claim(["child"], owner, 30.0, 1)
+            except SharedResultsError as error:
+                return str(error)
+
+        asked = [
+            InThread(lambda s=store, o=owner: claim(s, str(o)))
+            for owner, store in enumerate(stores)
+        ]
+        assert sorted(map(str, (each.value() for each in asked))) == ["['child']", *["[]"] * 3]
+        for store in stores:
+            store.close()
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_jobs_at_the_same_moment_share_the_work(
     place: Place, tasks: list[ChildTask], workers: int
