@@ -71,6 +71,11 @@ class ExpectedCosts(Protocol):
 class Costing(ABC):
     """Gives networks their costs. Deterministic for one version of what it reads."""
 
+    @property
+    def version(self) -> int:
+        """The `model_version` of the costs that it gives now."""
+        return 0
+
     @abstractmethod
     def costs(
         self,
@@ -108,6 +113,10 @@ class ModelCosting(Costing):
         self._model = cost_model
         self._remembered: OrderedDict[tuple[str, int], tuple[PrefixCosts, _Counts]] = OrderedDict()
 
+    @property
+    def version(self) -> int:
+        return self._model.version
+
     def use(self, cost_model: CostModel) -> None:
         """Predict with this model from now on; its `version` must be its own among those used here."""
         self._model = cost_model
@@ -118,7 +127,7 @@ class ModelCosting(Costing):
         network: Network,
         exit_shares: Sequence[float] | None,
     ) -> NetworkCosts:
-        version = self._model.version
+        version = self.version
         prefixes, counts = self._predicted(architecture.digest, version, network)
         heads = len(prefixes.latency_ms)
         shares = [1 / heads] * heads if exit_shares is None else exit_shares

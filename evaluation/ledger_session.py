@@ -145,6 +145,11 @@ class LedgerSession:
         """
         return self._scoring.expected_costs(batch)
 
+    @property
+    def cost_version(self) -> int:
+        """The `model_version` of costs that are expected and given now; a barrier may change it."""
+        return self._scoring.costing.version
+
     def set_barriers(self, every: int, at_barrier: Callable[[int], None]) -> None:
         """Call `at_barrier(count)` whenever `count` proposals, a multiple of `every`, have been handed back.
 

@@ -16,7 +16,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
 from evaluation import Evaluation, Objective
-from search.surrogates import AccuracySurrogate, ExpectedCosts, Posterior
+from search.surrogates import AccuracySurrogate, CorrectedCosts, Posterior
 
 Floats = NDArray[np.float64]
 
@@ -153,7 +153,7 @@ def front_reference(objective: Objective, points: Floats) -> tuple[float, float]
 
 
 def expected_gain(
-    surrogate: AccuracySurrogate, posterior: Posterior, costs: ExpectedCosts, utility: Utility
+    surrogate: AccuracySurrogate, posterior: Posterior, costs: CorrectedCosts, utility: Utility
 ) -> Floats:
     """Expectation of `utility` over the accuracies and costs that are thought possible: (n,), NaN where costs are unknown."""
     gain = np.zeros(len(costs.mean))
@@ -168,7 +168,7 @@ def expected_gain(
 def picks(
     surrogate: AccuracySurrogate,
     posterior: Posterior,
-    costs: ExpectedCosts,
+    costs: CorrectedCosts,
     utility: Utility,
     count: int,
     rng: np.random.Generator,

@@ -19,7 +19,7 @@ from search.strategies.acquisition import FrontUtility, RewardUtility, Utility, 
 from search.strategies.fidelity_history import at_highest_rung, best_of_highest_rungs, rung_results
 from search.strategies.model_based_config import ModelBasedConfig
 from search.strategies.ranked_search import RankedSearch, scored_children
-from search.surrogates import LEAST_CHILDREN, AccuracySurrogate, CostCorrection, RungSurrogate
+from search.surrogates import AccuracySurrogate, CostCorrection, RungSurrogate
 
 
 class SurrogateSearch(RankedSearch):
@@ -46,9 +46,7 @@ class SurrogateSearch(RankedSearch):
             )
         else:
             self.surrogate = AccuracySurrogate(space, self.seed, most_for_one_process=most)
-        self.costs = CostCorrection(
-            space, self.seed, most_for_one_process=most, least_children=LEAST_CHILDREN
-        )
+        self.costs = CostCorrection(space, self.seed, most_for_one_process=most)
         self.rankings: list[Ranking] = []
 
     def learnt(self, session: LedgerSession) -> Learnt:
@@ -85,8 +83,12 @@ class SurrogateSearch(RankedSearch):
         self.rankings.append(Ranking(len(children), self.surrogate.rank_correlation()))
 
     def _fit_costs(self, session: LedgerSession, children: Sequence[Evaluation]) -> None:
-        """Learn what expected costs were wrong about; nothing where no costs are known."""
-        known = [child for child in children if child.ok and child.costs]
+        """Learn what expected costs are wrong about; nothing where no costs are known.
+
+        Costs of an earlier version say nothing of the present one: what recalibration mended would count as its error.
+        """
+        version = session.cost_version
+        known = [c for c in children if c.ok and c.costs and c.costs.model_version == version]
         if not known:
             return
         choices = [child.architecture.choices for child in known]

@@ -1,7 +1,7 @@
 """Models of accuracy, learnt from the children evaluated so far."""
 
 from search.surrogates.accuracy import LEAST_CHILDREN, MOST_FOR_ONE_PROCESS, AccuracySurrogate
-from search.surrogates.cost_correction import CostCorrection, ExpectedCosts
+from search.surrogates.cost_correction import CorrectedCosts, CostCorrection
 from search.surrogates.ensemble import Ensemble
 from search.surrogates.features import ArchitectureFeatures
 from search.surrogates.gaussian_process import (
@@ -17,9 +17,9 @@ __all__ = [
     "MOST_FOR_ONE_PROCESS",
     "AccuracySurrogate",
     "ArchitectureFeatures",
+    "CorrectedCosts",
     "CostCorrection",
     "Ensemble",
-    "ExpectedCosts",
     "GaussianProcess",
     "Hyperparameters",
     "Learner",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Choices, SearchSpace
+from search.surrogates.accuracy import LEAST_CHILDREN
 from search.surrogates.ensemble import Model, fitted_model
 from search.surrogates.features import ArchitectureFeatures
 from search.surrogates.gaussian_process import Learner, Posterior
@@ -28,7 +29,7 @@ _LEAST_EXPLAINED = 0.1
 """Share of the squared error that predictions of left-out children must do away with; chance does so with less."""
 
 
-class ExpectedCosts:
+class CorrectedCosts:
     """Of n architectures, which may be taken as evaluated one after the other.
 
     Args:
@@ -79,22 +80,18 @@ class CostCorrection:
         space: whose architectures are asked for.
         seed: of subsamples.
         most_for_one_process: children above which an ensemble learns.
-        least_children: children below which nothing is learnt.
     """
 
-    def __init__(
-        self, space: SearchSpace, seed: int, *, most_for_one_process: int, least_children: int
-    ) -> None:
+    def __init__(self, space: SearchSpace, seed: int, *, most_for_one_process: int) -> None:
         self._space = space
         self._seed = seed
         self._most = most_for_one_process
-        self._least = least_children
         self._features: ArchitectureFeatures | None = None
         self._learners = [Learner(seed) for _ in COSTS]
         self._models: list[_LogRatio | None] = [None] * len(COSTS)
 
     def fit(self, choices: Sequence[Choices], expected: Floats, actual: Floats) -> None:
-        """Learn from evaluated children, each once.
+        """Learn from evaluated children, each once; nothing below 8.
 
         Args:
             expected, actual: (children, 2) costs; rows with a NaN, or a cost of 0, are left out.
@@ -104,7 +101,7 @@ class CostCorrection:
         usable = np.isfinite(ratios).all(axis=1)
         ratios = ratios[usable]
         self._models = [None] * len(COSTS)
-        if len(ratios) < self._least or _is_exact(ratios):
+        if len(ratios) < LEAST_CHILDREN or _is_exact(ratios):
             return
         if self._features is None:
             # a device may charge for what computes nothing
@@ -115,10 +112,10 @@ class CostCorrection:
             for column, learner in zip(ratios.T, self._learners, strict=True)
         ]
 
-    def __call__(self, choices: Sequence[Choices], expected: Floats) -> ExpectedCosts:
+    def __call__(self, choices: Sequence[Choices], expected: Floats) -> CorrectedCosts:
         """Of other architectures, whose (n, 2) costs are `expected` without the correction."""
         if self._features is None or not any(self._models):
-            return ExpectedCosts(expected)
+            return CorrectedCosts(expected)
         features, mean = self._features(np.array(choices)), expected.copy()
         corrections: list[tuple[Posterior, float] | None] = []
         for column, model in zip(mean.T, self._models, strict=True):
@@ -128,7 +125,7 @@ class CostCorrection:
             posterior = model.model.predict(features)
             column *= np.exp(model.mean + model.std * posterior.mean)
             corrections.append((posterior, model.std))
-        return ExpectedCosts(mean, corrections)
+        return CorrectedCosts(mean, corrections)
 
     @property
     def state(self) -> list[Any]:

@@ -17,7 +17,7 @@ from search.strategies.acquisition import (
     picks,
 )
 from search.strategies.gaussian_process_search import expected_improvement
-from search.surrogates import ExpectedCosts, Posterior
+from search.surrogates import CorrectedCosts, Posterior
 from tests.search.run_samples import make_evaluation
 
 BOUNDS = ObjectiveBounds(
@@ -106,7 +106,7 @@ class Above:
 @given(st.floats(0.3, 0.9), st.floats(0.05, 0.3))
 def test_expected_gain_is_expected_improvement(mean: float, std: float) -> None:
     found = expected_gain(
-        Linear(), posterior([mean], [std]), ExpectedCosts(np.ones((1, 2))), Above()
+        Linear(), posterior([mean], [std]), CorrectedCosts(np.ones((1, 2))), Above()
     )  # type: ignore[arg-type]
     expected = expected_improvement(posterior([mean], [std]), 0.6)
     # the kink of max(·, 0) is what ten nodes see least of
@@ -127,7 +127,7 @@ class Cheap:
 
 def test_expected_gain_counts_what_costs_may_be() -> None:
     latencies = (posterior([0, 0], [1, 1e-9]), 0.2)
-    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0]]), (latencies, None))
+    costs = CorrectedCosts(np.array([[2.0, 1.0], [2.0, 1.0]]), (latencies, None))
     unsure, known = expected_gain(Linear(), posterior([0, 0], [1, 1]), costs, Cheap())  # type: ignore[arg-type]
     assert known == pytest.approx(4.0)
     # the mean of a log-normal's square; three nodes are exact up to the fifth power of 0.2 standard deviations
@@ -143,7 +143,7 @@ def test_a_pick_leaves_less_to_learn_of_its_cost() -> None:
         noise=1e-6,
         covariance_with=lambda i: alike[i],
     )
-    costs = ExpectedCosts(np.array([[2.0, 1.0], [2.0, 1.0], [2.1, 1.0]]), ((errors, 0.4), None))
+    costs = CorrectedCosts(np.array([[2.0, 1.0], [2.0, 1.0], [2.1, 1.0]]), ((errors, 0.4), None))
     rng = np.random.default_rng(0)
     found = picks(Linear(), posterior([0] * 3, [1] * 3), costs, Cheap(), 2, rng)  # type: ignore[arg-type]
     assert sorted(found) in ([0, 2], [1, 2])
@@ -154,9 +154,9 @@ def test_picks_are_the_most_promising_whose_costs_are_known() -> None:
     costs[0] = np.nan
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.1], [0.1, 0.3, 0.1, 1e-6, 1e-6])
     rng = np.random.default_rng(0)
-    assert picks(Linear(), made, ExpectedCosts(costs), Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
+    assert picks(Linear(), made, CorrectedCosts(costs), Above(), 2, rng) == [2, 1]  # type: ignore[arg-type]
     made = posterior([0.9, 0.5, 0.8, 0.1, 0.2], [0.1, 0.3, 0.1, 1e-6, 1e-6])
-    everything = picks(Linear(), made, ExpectedCosts(costs), Above(), 9, rng)  # type: ignore[arg-type]
+    everything = picks(Linear(), made, CorrectedCosts(costs), Above(), 9, rng)  # type: ignore[arg-type]
     assert everything == [2, 1, 4, 3], "those that promise nothing come last, the closest first"
 
 

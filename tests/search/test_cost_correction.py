@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from archspace import NasBench201Space
+from archspace import Block, NasBench201Space
+from evaluation import ModelCosting
+from search.strategies import SurrogateConfig
+from search.strategies.surrogate_search import SurrogateSearch
 from search.surrogates import CostCorrection
+from tests.search.strategy_toys import ToyCostModel, toy_bounds, toy_session, toy_space
 
 SPACE = NasBench201Space()
 RNG = np.random.default_rng(0)
@@ -28,7 +34,7 @@ def actual(cells: list[tuple[int, ...]]) -> Costs:
 
 
 def correction(most: int = 1000) -> CostCorrection:
-    return CostCorrection(SPACE, 0, most_for_one_process=most, least_children=8)
+    return CostCorrection(SPACE, 0, most_for_one_process=most)
 
 
 def fitted(most: int = 1000) -> CostCorrection:
@@ -99,3 +105,29 @@ def test_a_restored_correction_goes_on_alike() -> None:
     ours, theirs = (made(NEW, expected(NEW)) for made in (first, second))
     np.testing.assert_array_equal(ours.mean, theirs.mean)
     np.testing.assert_array_equal(ours.log_std, theirs.log_std)
+
+
+class TwiceAsSlow(ToyCostModel):
+    """What a recalibration made of the toy's cost model."""
+
+    version = 2
+
+    def block_latency_ms(self, block: Block) -> float:
+        return 2 * super().block_latency_ms(block)
+
+
+def test_what_a_recalibration_changed_is_no_error(tmp_path: Path) -> None:
+    bounds = toy_bounds(toy_space())
+    session = toy_session(tmp_path / "ledger.db", bounds, budget=24, latency_weight=0.3)
+    config = SurrogateConfig(batch_size=4, initial=8)
+    searcher = SurrogateSearch(config, bounds, 0)
+    searcher.begin(session)
+    rng = np.random.default_rng(0)
+    children = session.evaluate([bounds.space.sample(rng) for _ in range(12)])
+    costing = session._scoring.costing
+    assert isinstance(costing, ModelCosting)
+    costing.use(TwiceAsSlow())
+    searcher.go_on(session, children)
+    new = [bounds.space.sample(rng) for _ in range(5)]
+    told = session.expected_costs(new)
+    np.testing.assert_array_equal(searcher.costs(new, told).mean, told)

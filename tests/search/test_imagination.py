@@ -30,7 +30,7 @@ def imagination(path: Path, config: PPOConfig) -> Imagination:
     children = session.evaluate([SPACE.sample(rng) for _ in range(12)])
     surrogate = AccuracySurrogate(SPACE)
     surrogate.fit([e.architecture.choices for e in children], [e.accuracy for e in children])
-    costs = CostCorrection(SPACE, 0, most_for_one_process=100, least_children=8)
+    costs = CostCorrection(SPACE, 0, most_for_one_process=100)
     return Imagination(config, BOUNDS, session, surrogate, costs, np.random.default_rng(1))
 
 
