@@ -15,8 +15,8 @@ from pathlib import Path
 
 from latency_models import CostModelRefused, ProfileReport, profile_device
 from service.config_file import read_mapping, validate
+from service.data_and_space import load_dataset, make_space
 from service.run_config import RunConfig
-from service.wiring import load_dataset, make_space
 
 HEADER = (
     "config", "seed", "Spearman", "(ceiling)", "MAPE %", "(ceiling)", "within 10 %", "(ceiling)",

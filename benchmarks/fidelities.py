@@ -31,8 +31,9 @@ from search.halving import HalvingSearch
 from search.rung_correlations import rung_correlations, rung_counts
 from search.strategy import BatchStrategy
 from service.config_file import apply_overrides, read_mapping, validate
+from service.evaluators import make_evaluator
+from service.problem import Problem, make_problem, objective_bounds
 from service.run_config import RunConfig
-from service.wiring import Problem, make_evaluator, make_problem, objective_bounds
 
 Curve = list[tuple[float, float, float]]
 """(seconds, paid, best reward so far), growing."""

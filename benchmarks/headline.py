@@ -40,9 +40,9 @@ from child_models import ShapesConfig, TrainingConfig, load_data
 from evaluation import RayEvaluator, TrainingEvaluator
 from latency_models import Device
 from service.config_file import apply_overrides, read_mapping, validate
+from service.data_and_space import load_dataset, make_space
 from service.output import talk
 from service.run_config import RunConfig
-from service.wiring import load_dataset, make_space
 
 HERE = Path(__file__).parent
 DRAWN = 32

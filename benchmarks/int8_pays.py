@@ -17,8 +17,8 @@ import numpy as np
 from archspace import Block, StagedSpace
 from latency_models import CostModel, ProfileConfig, profile_device
 from service.config_file import read_mapping, validate
+from service.data_and_space import load_dataset
 from service.run_config import RunConfig
-from service.wiring import load_dataset
 
 NETWORKS = 400
 QUANTILES = (0.05, 0.5, 0.95)

@@ -34,8 +34,8 @@ from evaluation import ChildLimits, ChildTask, Fidelity, Recipe, TrainedChild, c
 from evaluation.child_runner import run_final
 from latency_models import DeviceFile
 from service.config_file import read_mapping, validate
+from service.data_and_space import load_dataset, make_space
 from service.run_config import RunConfig
-from service.wiring import load_dataset, make_space
 
 NETLATHE = [sys.executable, "-m", "service.cli"]
 WAYS = {"together": (), "afterwards": ("--set", "space.bits=[32]")}

@@ -40,8 +40,8 @@ from latency_models import MeasuredTable
 from search.surrogates import ArchitectureFeatures, Learner
 from search.surrogates.accuracy import GapTransform
 from service.config_file import read_mapping, validate
+from service.data_and_space import load_dataset, make_space
 from service.run_config import RunConfig
-from service.wiring import load_dataset, make_space
 
 Floats = NDArray[np.float64]
 Truth = Callable[[Choices], float]

@@ -51,26 +51,21 @@ from service.errors import (
 )
 from service.halving_checks import check_rungs
 from service.output import print_json, print_lines, talk
+from service.problem import Problem, check_targets, device_line, freeze, make_problem
 from service.progress import ProgressDisplay, RunProgress, WorkerLine, duration
 from service.result_tables import print_summary
 from service.run_compression import compress_best
 from service.run_config import RunConfig
 from service.run_folder import RunFolder, locked, open_run, write_run_file
-from service.wiring import (
-    Problem,
-    check_targets,
-    device_line,
-    freeze,
-    make_problem,
-    open_parts,
-)
+from service.wiring import open_parts
 
 _log = logging.getLogger(__name__)
 
 
 def dry_run(data: dict[str, Any], *, source: str, device_path: Path | None, as_json: bool) -> None:
     """Check config, data, space and device file; measure, train and write nothing."""
-    from service.wiring import load_dataset, make_lesson, make_space
+    from service.data_and_space import load_dataset, make_space
+    from service.problem import make_lesson
 
     config = validate(RunConfig, data, source)
     dataset = load_dataset(config) if config.evaluator.kind != "table" else None

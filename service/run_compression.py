@@ -13,7 +13,7 @@ from service.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from compress import CompressionPlan
-    from service.wiring import Problem
+    from service.problem import Problem
 
 _log = logging.getLogger(__name__)
 

@@ -15,36 +15,10 @@ import yaml
 from envs import CostBounds
 from evaluation import Ledger, ObjectiveBounds, make_objective
 from search import RunParts
-from service.data_and_space import load_dataset, make_space
-from service.evaluators import make_evaluator, placed
-from service.problem import (
-    PROFILE_SEED,
-    Problem,
-    check_targets,
-    device_line,
-    freeze,
-    make_lesson,
-    make_problem,
-    objective_bounds,
-)
+from service.evaluators import make_evaluator
+from service.problem import Problem
 from service.run_config import RunConfig
 from service.run_folder import RunFolder
-
-__all__ = [
-    "PROFILE_SEED",
-    "Problem",
-    "check_targets",
-    "device_line",
-    "freeze",
-    "load_dataset",
-    "make_evaluator",
-    "make_lesson",
-    "make_problem",
-    "make_space",
-    "objective_bounds",
-    "open_parts",
-    "placed",
-]
 
 
 @contextmanager

@@ -162,8 +162,8 @@ def _estimate(out: Path) -> Estimate:
     from child_models import count_macs, train_child
     from latency_models import Device, measure_networks
     from service.config_file import read_mapping, validate
+    from service.data_and_space import load_dataset, make_space
     from service.run_config import RunConfig
-    from service.wiring import load_dataset, make_space
 
     config = validate(RunConfig, read_mapping(out), str(out))
     dataset = load_dataset(config)

@@ -69,7 +69,8 @@ def parse_budget(text: str) -> float:
 
 def _profile(config: RunConfig, name: str | None, seconds: float | None, out: Path) -> DeviceFile:
     from latency_models import JournalMismatch, profile_device
-    from service.wiring import PROFILE_SEED, load_dataset, make_space
+    from service.data_and_space import load_dataset, make_space
+    from service.problem import PROFILE_SEED
 
     space = make_space(config, load_dataset(config))
     device = config.device if name is None else config.device.model_copy(update={"name": name})

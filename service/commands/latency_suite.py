@@ -27,8 +27,8 @@ def run_export_suite(
     """Write the suite of a config's space; say what is in it."""
     data = read_mapping(config)
     from latency_models import SuiteConfig, write_suite
+    from service.data_and_space import load_dataset, make_space
     from service.run_config import RunConfig
-    from service.wiring import load_dataset, make_space
 
     checked = validate(RunConfig, data, str(config))
     if checked.evaluator.kind == "table":
@@ -80,7 +80,7 @@ def run_import(
     _check_paths(directory, measurements, out)
     from latency_models import SuiteError, import_suite
     from search import RunDevice
-    from service.wiring import device_line
+    from service.problem import device_line
 
     try:
         imported = import_suite(

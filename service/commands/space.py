@@ -25,8 +25,8 @@ def run_space(
     if device_file is not None and not device_file.is_file():
         raise NotFoundError(f"no device file at {device_file}")
     from search import impossible_limits
+    from service.problem import make_problem
     from service.run_config import RunConfig
-    from service.wiring import make_problem
 
     checked = validate(RunConfig, data, str(config))
     if checked.evaluator.kind == "table":
@@ -50,7 +50,7 @@ def _no_progress(what: str, share: float) -> None:
 
 
 def _show_table_space(config: Any, *, as_json: bool) -> None:
-    from service.wiring import make_space
+    from service.data_and_space import make_space
 
     space = make_space(config, None)
     size = space.size()

@@ -1,24 +1,16 @@
 """The distillation benchmark: its statistics, its verdict, and that it goes on where it stopped."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 from child_models import count_macs, load_data
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_paired_differences_by_hand(scripts: dict[str, ModuleType]) -> None:

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
+from tests.benchmarks.tables import cells
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def cells(text: str, name: str) -> list[str]:
-    """Of the last row of that name, without the name."""
-    line = [line for line in text.splitlines() if line.startswith(f"| {name} |")][-1]
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_rows_are_compared_with_what_they_should_be(scripts: dict[str, ModuleType]) -> None:

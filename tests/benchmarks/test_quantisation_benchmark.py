@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
+from tests.benchmarks.tables import cells
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def cells(text: str, name: str) -> list[str]:
-    """Of the row of that name, without the name."""
-    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_losses_are_paired_by_seed_and_aims_are_judged(scripts: dict[str, ModuleType]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -16,20 +14,14 @@ from child_models.fitting import Fitted, Moment, finite_weights, fit
 from child_models.precision import Precision, chosen_precision
 from child_models.training import fresh_module, heads_loss
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = TrainingConfig(batch_size=32)
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load_data(DigitsConfig())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _fit(

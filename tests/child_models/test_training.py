@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -31,20 +30,14 @@ from child_models.datasets.base import Split, make_dataset
 from child_models.fitting import learning_rate_factor
 from child_models.precision import bf16_pays, chosen_precision
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = TrainingConfig()
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load_data(DigitsConfig())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _some_digits(digits: Dataset, count: int) -> Dataset:

@@ -26,7 +26,6 @@ from evaluation import (
     NotSupported,
     ObjectiveBounds,
     TrainedChild,
-    child_runner,
     make_objective,
 )
 from latency_models import Cost
@@ -177,13 +176,6 @@ def open_session(
         return ledger.session("run", strategy, 0, **(settings | changes))
 
     return make
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Trainings in tests share the machine with others: threads would wait for each other."""
-    with child_runner.one_thread():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -135,8 +135,8 @@ def test_halving_needs_training_and_strategies_that_can() -> None:
     ],
 )
 def test_rungs_that_do_not_suit_the_data_are_refused(rungs: str, fault: str) -> None:
+    from service.data_and_space import load_dataset, make_space
     from service.halving_checks import check_rungs
-    from service.wiring import load_dataset, make_space
 
     config = load(CONFIGS / "digits.yaml", f"search.halving={{rungs: {rungs}}}")
     dataset = load_dataset(config)

@@ -11,8 +11,8 @@ from evaluation import EvaluatorConfig
 from service.cli import app
 from service.deployment import LEDGER, MAX_WORKERS, Deployment, is_shared
 from service.errors import UsageError
+from service.evaluators import placed
 from service.run_folder import RunFolder, create_run
-from service.wiring import placed
 
 
 def test_an_empty_environment_decides_nothing() -> None:

@@ -17,10 +17,12 @@ import pytest
 
 from evaluation import Evaluator, SharingEvaluator, TrainingEvaluator
 from service.config_file import apply_overrides, read_mapping, validate
+from service.data_and_space import load_dataset, make_space
 from service.deployment import SHARED_RESULTS
 from service.errors import UsageError
+from service.evaluators import make_evaluator
+from service.problem import Problem
 from service.run_config import RunConfig
-from service.wiring import Problem, load_dataset, make_evaluator, make_space
 from tests.service.command_line import netlathe
 from tests.service.test_end_to_end import assert_same_result, started
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import pytest
-import torch
 
 from archspace import Network, StageConfig, StagedSpace, StagedSpaceConfig
 from child_models import Dataset, DigitsConfig, TrainingConfig, load_data, train_child
 from compress import TrainedModel
+from evaluation import child_runner
 
 
 def plain_network(
@@ -44,21 +43,6 @@ def make_network(digits: Dataset) -> Callable[..., Network]:
     return partial(plain_network, digits)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Two threads on such small networks wait for each other, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    with _one_thread():
-        yield
-
-
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load_data(DigitsConfig())
@@ -73,7 +57,7 @@ def training() -> TrainingConfig:
 def teacher(digits: Dataset, training: TrainingConfig) -> TrainedModel:
     """Right for some 95 % of the validation images, after two seconds."""
     network = plain_network(digits, 16)
-    with _one_thread():  # set up before the function's own fixture
+    with child_runner.one_thread():
         weights = train_child(network, digits, training, epochs=5, seed=0).weights
     return TrainedModel.of(network, weights)
 
