@@ -48,6 +48,7 @@ class RayHosts:
         """An actor of `kind` somewhere: it takes no CPU, and answers several calls at the same time.
 
         Not on the head node, unless that is the only one: whoever lives there dies with the whole cluster.
+        Replies of one whose node dies meanwhile raise WorkerLost.
 
         Raises:
             WorkerLost: the cluster does not answer.
@@ -64,7 +65,8 @@ class RayHosts:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=4,
-            scheduling_strategy=affinity(node, soft=True),  # elsewhere, if that node has just died
+            # a soft affinity often ends on the head node, although that node is alive and idle
+            scheduling_strategy=affinity(node, soft=False),
         )
         return remote(kind).remote(*arguments)
 

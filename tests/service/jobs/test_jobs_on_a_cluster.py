@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evaluation.ray_hosts import RayHosts
+from service.jobs.process_host import ProcessHost
 from tests.service.jobs.place import CONFIG, TINY, Place, assert_as_undisturbed, processes_of
 
 pytestmark = pytest.mark.ray
@@ -55,9 +57,16 @@ class RayNodes:
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.2)
 
+    def hosted(self) -> list[int]:
+        """By node, the head's first."""
+        return [
+            sum("ray::ProcessHost" in " ".join(child.cmdline()) for child in _below(node))
+            for node in self._nodes
+        ]
+
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """As if its machine had lost its power: all that runs there."""
-        processes = psutil.Process(node.pid).children(recursive=True)
+        processes = _below(node)
         for process in [psutil.Process(node.pid), *processes]:
             if process.is_running():
                 process.kill()
@@ -75,6 +84,10 @@ class RayNodes:
         self._temp.cleanup()
 
 
+def _below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(node.pid).children(recursive=True)
+
+
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayNodes]:
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -84,6 +97,14 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayNodes]
         made.add()
         made.add()
         yield made
+
+
+def test_nothing_is_hosted_on_the_head(nodes: RayNodes) -> None:
+    with closing(RayHosts(nodes.address)) as hosts:
+        hosted = [hosts.host(ProcessHost) for _ in range(6)]
+        for host in hosted:
+            hosts.get(host.__ray_ready__.remote())
+        assert nodes.hosted() == [0, 3, 3]
 
 
 def test_a_node_that_dies_takes_nothing_with_it(
