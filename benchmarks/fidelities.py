@@ -4,7 +4,8 @@
 
 The config has `search.halving`. For each seed the same strategy with the same seed and budget searches twice, with
 halving and without, one after the other on the same workers; the clock starts when workers are ready, and counts the
-strategy's own time. Quality is the best reward of a child trained in full. Printed for each seed: when the search with
+strategy's own time and the training of shared weights, where there is a rung of those. Quality is the best reward of a child
+trained in full. Printed for each seed: when the search with
 halving first had what the other one had at its end, and the reverse; at the end, from the mean curves over seeds, the
 same once more. `paid` is in full children, which a busy machine does not disturb.
 
@@ -20,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from archspace import write_atomic
 from child_models import Dataset
@@ -33,7 +34,10 @@ from search.strategy import BatchStrategy
 from service.config_file import apply_overrides, read_mapping, validate
 from service.evaluators import make_evaluator
 from service.problem import Problem, make_problem, objective_bounds
+from service.progress import RunProgress
 from service.run_config import RunConfig
+from service.run_folder import RunFolder
+from service.shared_weights import shared_weights
 
 Curve = list[tuple[float, float, float]]
 """(seconds, paid, best reward so far), growing."""
@@ -54,10 +58,10 @@ def main() -> None:
     if config.search.halving is None:
         parser.error(f"{arguments.config} has no search.halving")
     halved, full = [], []
-    with prepared(config, arguments.work) as (problem, evaluator):
+    with prepared(config, arguments.work) as bench:
         for seed in range(arguments.seeds):
             pair = [
-                record(problem, evaluator, seed, arguments.work, with_halving=halving)
+                record(bench, seed, arguments.work, with_halving=halving)
                 for halving in ((True, False) if seed % 2 else (False, True))
             ]
             one, other = pair if seed % 2 else reversed(pair)
@@ -68,20 +72,45 @@ def main() -> None:
     print_rungs(halved)
 
 
+class Bench(NamedTuple):
+    """What all searches share. `supernet_s`: what training shared weights took; 0 where there are none."""
+
+    problem: Problem
+    evaluator: Evaluator
+    supernet: str
+    supernet_s: float
+
+    @property
+    def supernet_cost(self) -> float:
+        """In full children: by networks shown an image."""
+        config = self.problem.config
+        assert config.search.halving is not None
+        rung = config.search.halving.supernet
+        if rung is None:
+            return 0.0
+        shown = rung.training.epochs * rung.training.networks_a_step
+        return shown / config.schedule.search_epochs
+
+
 @contextmanager
-def prepared(config: RunConfig, work: Path) -> Iterator[tuple[Problem, Evaluator]]:
+def prepared(config: RunConfig, work: Path) -> Iterator[Bench]:
     """Data, device and workers, ready."""
     device = work / "device.json"
     problem = make_problem(config, device, on_progress=lambda what, share: None, save_to=device)
-    with make_evaluator(problem, (work / "teacher").absolute()) as evaluator:
+    progress, note = RunProgress(), work / "supernet-seconds.json"
+    started = time.monotonic()
+    shared = shared_weights(RunFolder(work), problem, progress)
+    if not note.is_file():  # trained just now, and not read
+        write_atomic(note, json.dumps(time.monotonic() - started if shared else 0.0))
+    with make_evaluator(problem, (work / "teacher").absolute(), shared) as evaluator:
         evaluator.warm_up()
         time.sleep(LOADING_S)
-        yield problem, evaluator
+        yield Bench(
+            problem, evaluator, shared.digest if shared else "", json.loads(note.read_text())
+        )
 
 
-def record(
-    problem: Problem, evaluator: Evaluator, seed: int, work: Path, *, with_halving: bool
-) -> dict[str, Any]:
+def record(bench: Bench, seed: int, work: Path, *, with_halving: bool) -> dict[str, Any]:
     """One search, or what is on record of it."""
     path = work / f"{'halving' if with_halving else 'full'}-{seed}.json"
     if not path.is_file():
@@ -90,19 +119,19 @@ def record(
         files = [f"{database.name}{end}" for end in ("", "-wal", "-shm")]
         for name in (*files, f"{database.stem}-mark.json"):
             database.with_name(name).unlink(missing_ok=True)
-        found = search(problem, evaluator, seed, database, with_halving=with_halving)
+        found = search(bench, seed, database, with_halving=with_halving)
         write_atomic(path, json.dumps(found, indent=1))
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
-def search(
-    problem: Problem, evaluator: Evaluator, seed: int, database: Path, *, with_halving: bool
-) -> dict[str, Any]:
+def search(bench: Bench, seed: int, database: Path, *, with_halving: bool) -> dict[str, Any]:
     """One strategy until its budget is spent: its curve, and what rungs said."""
+    problem, evaluator = bench.problem, bench.evaluator
     config, dataset = problem.config, problem.dataset
     assert isinstance(dataset, Dataset)
     curve: Curve = []
-    paid, best, busy = 0.0, float("-inf"), 0.0
+    before_s = bench.supernet_s if with_halving else 0.0
+    paid, best, busy = bench.supernet_cost if with_halving else 0.0, float("-inf"), 0.0
 
     def on_result(evaluation: Evaluation) -> None:
         nonlocal paid, best, busy
@@ -133,11 +162,13 @@ def search(
             config.search.strategy, space=problem.space, bounds=bounds, seed=seed
         )
         rungs = (session.fidelity,)
-        started = time.monotonic()
+        started = time.monotonic() - before_s
         if with_halving:
             assert config.search.halving is not None
             assert isinstance(strategy, BatchStrategy)
-            rungs = rungs_of(config.search.halving, session.fidelity, dataset.input_shape)
+            rungs = rungs_of(
+                config.search.halving, session.fidelity, dataset.input_shape, bench.supernet
+            )
             HalvingSearch(strategy, config.search.halving, rungs).run(session)
         else:
             strategy.run(session)

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import nn
-
 from child_models import Dataset
+from child_models.batch_norm import IMAGES, measure_statistics
 from child_models.fitting import finite_weights
 from child_models.scoring import loaded_module
 from compress.trained_model import TrainedModel
 
-IMAGES = 2048
-BATCH_SIZE = 128
-
 
 def recalibrate(model: TrainedModel, dataset: Dataset, *, images: int = IMAGES) -> TrainedModel:
-    """Running means and variances as plain averages over batches of the training split; weights are not touched.
-
-    Up to `images` images are read, the same ones each time, drawn over all classes; none is augmented.
-    """
+    """`model` with statistics of its own; see `measure_statistics`."""
     module = loaded_module(model.network, model.weights)
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    if not norms:
-        return model
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-        norm.train()
-    # a split may be sorted by class
-    order = np.random.default_rng(0).permutation(len(dataset.train))[:images]
-    # batches that differ by one image at most: a last one of one image would have no variance
-    parts = np.array_split(order, -(-len(order) // BATCH_SIZE))
-    with torch.no_grad():
-        for part in parts:
-            batch = dataset.normalise(dataset.train.images[part])
-            module(torch.from_numpy(batch).contiguous(memory_format=torch.channels_last))
+    measure_statistics(module, dataset, images=images)
     return TrainedModel.of(model.network, finite_weights(module))

@@ -21,6 +21,7 @@ from evaluation.evaluator import (
     child_seed,
 )
 from evaluation.evaluator_config import EvaluatorConfig
+from evaluation.inheritance import Inheritance
 from evaluation.ledger import Ledger
 from evaluation.ledger_session import LedgerSession
 from evaluation.lesson import Lesson
@@ -67,6 +68,7 @@ __all__ = [
     "ExpectedCosts",
     "FailureReason",
     "Fidelity",
+    "Inheritance",
     "InverseConfig",
     "Ledger",
     "LedgerDamaged",

@@ -144,7 +144,7 @@ def _train(
     from child_models import at_resolution, reduced_dataset
 
     fidelity, network = task.fidelity, _network(task)
-    if fidelity.reductions:
+    if fidelity.reduces_images:
         # one seed for all children: they see the same images, and differ by what they are
         dataset = reduced_dataset(
             dataset, fidelity.data_fraction, fidelity.resolution, seed=config.seed
@@ -157,6 +157,7 @@ def _train(
         config,
         epochs=fidelity.epochs,
         seed=task.seed,
+        supernet=fidelity.supernet,
         on_step=_Watch(limits),
     )
 

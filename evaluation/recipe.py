@@ -1,4 +1,4 @@
-"""What the children of a search get beside their plain training: a teacher, and the bits that were decided."""
+"""What the children of a search get beside their plain training: a teacher, the bits that were decided, or weights to inherit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archspace import Network
+from evaluation.inheritance import Inheritance
 from evaluation.lesson import Lesson, train_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from child_models import Dataset, ExitChoice, Split, TrainingConfig
+    from child_models import Dataset, ExitChoice, Split, TrainedNetwork, TrainingConfig
     from child_models.fitting import OnStep
     from compress import ChildQuantiseConfig, Quantisation
 
@@ -28,10 +29,12 @@ class Recipe:
     Attributes:
         lesson: a teacher for all children.
         quantisation: how children that run in INT8 are quantised; none run so where it is None.
+        inheritance: weights for children whose fidelity says that they inherit; what these depend on is part of that fidelity.
     """
 
     lesson: Lesson | None = None
     quantisation: ChildQuantiseConfig | None = None
+    inheritance: Inheritance | None = None
 
     @property
     def key(self) -> str:
@@ -77,23 +80,29 @@ def train_by(
     *,
     epochs: int,
     seed: int,
+    supernet: str = "",
     on_step: OnStep,
 ) -> Trained:
-    """Train in float32, with the teacher if there is one; then quantise where the network's layers say so.
+    """Train in float32, with the teacher if there is one, or inherit; then quantise where the network's layers say so.
+
+    Args:
+        supernet: digest of the weights to inherit; "": train.
 
     Raises:
         NonFiniteTraining: training diverged.
         ValueError: the teacher does not fit the data; bits without settings for them; or maps with NaN.
     """
-    from child_models import train_child
-
     plain = network.with_bits(32) if network.is_int8 else network
-    if recipe.lesson is None:
-        trained = train_child(plain, dataset, config, epochs=epochs, seed=seed, on_step=on_step)
-    else:
+    if supernet:
+        trained = _inherited(recipe, supernet, plain, dataset, config)
+    elif recipe.lesson is not None:
         trained = train_with(
             recipe.lesson, plain, dataset, config, epochs=epochs, seed=seed, on_step=on_step
         )
+    else:
+        from child_models import train_child
+
+        trained = train_child(plain, dataset, config, epochs=epochs, seed=seed, on_step=on_step)
     if not network.is_int8:
         return Trained(network=network, weights=trained.weights, exit_choice=trained.exit_choice)
     from compress import quantise_child
@@ -109,3 +118,14 @@ def train_by(
         exit_choice=child.exit_choice,
         quantisation=child.model.quantisation,
     )
+
+
+def _inherited(
+    recipe: Recipe, supernet: str, network: Network, dataset: Dataset, config: TrainingConfig
+) -> TrainedNetwork:
+    from child_models.supernet.inheriting import inherit
+
+    has = "none" if recipe.inheritance is None else recipe.inheritance.digest
+    if recipe.inheritance is None or has != supernet:
+        raise ValueError(f"expected the shared weights {supernet}, got {has}")
+    return inherit(network, recipe.inheritance.weights, dataset, config)

@@ -34,6 +34,7 @@ class Fidelity:
         data_fraction: share of the training images that is used, of each class alike, in (0, 1].
         resolution: height in pixels that images are scaled down to; None: as they are.
         cost: what a child takes from the budget.
+        supernet: digest of the shared weights that the child inherits instead of being trained; "": it is trained.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Fidelity:
     data_fraction: float = 1.0
     resolution: int | None = None
     cost: float = 1.0
+    supernet: str = ""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 < self.data_fraction <= 1 or not self.cost >= 0:
@@ -53,9 +55,15 @@ class Fidelity:
 
     @property
     def reductions(self) -> str:
-        """What is reduced besides epochs, as text for keys and seeds; "" for all images in full size."""
+        """What is reduced besides epochs, as text for keys and seeds; "" for a training on all images in full size."""
         images = f"/data{self.data_fraction!r}" if self.data_fraction < 1 else ""
-        return images + (f"/{self.resolution}px" if self.resolution is not None else "")
+        images += f"/{self.resolution}px" if self.resolution is not None else ""
+        return images + (f"/supernet-{self.supernet}" if self.supernet else "")
+
+    @property
+    def reduces_images(self) -> bool:
+        """Whether a part of the images is used, or smaller ones."""
+        return self.data_fraction < 1 or self.resolution is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,9 +21,9 @@ REMEMBERED = 500
 
 
 def work_of(task: ChildTask) -> float:
-    """What training the child takes, in multiply-accumulates times epochs and share of the images; 0 where unknown."""
+    """What training the child takes, in multiply-accumulates times epochs and share of the images; 0 where unknown or not trained."""
     network, fidelity = task.network, task.fidelity
-    if network is None:
+    if network is None or fidelity.supernet:
         return 0.0
     images = fidelity.data_fraction * _share_of_pixels(network, fidelity.resolution)
     return count_macs(network) * fidelity.epochs * images

@@ -42,12 +42,39 @@ class Ranking:
     correlation: float
 
 
+@dataclass(frozen=True, slots=True)
+class SupernetVerdict:
+    """Whether the rung of shared weights was used.
+
+    Attributes:
+        children: evaluated with shared weights and in full, failed ones left out.
+        spearman: rank correlation of their accuracies; None where it cannot be told.
+        least: what was asked for.
+        used: whether it was reached.
+    """
+
+    children: int
+    spearman: float | None
+    least: float
+    used: bool
+
+    @property
+    def text(self) -> str:
+        found = "no rank correlation" if self.spearman is None else f"{self.spearman:.2f}"
+        outcome = "used" if self.used else "the rung is left out"
+        return (
+            f"supernet: rank correlation {found} with {self.children} children trained in full, "
+            f"{self.least:g} asked for: {outcome}"
+        )
+
+
 @dataclass(frozen=True)
 class Learnt:
-    """What a strategy can tell when it has ended; empty where it learns no such thing."""
+    """What a search can tell when it has ended; empty where it learns no such thing."""
 
     beliefs: tuple[Belief, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    supernet: SupernetVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

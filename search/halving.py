@@ -14,13 +14,22 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from archspace import Choices
-from evaluation import BudgetExhausted, Evaluation, Fidelity, LedgerSession, SpaceExhausted
+from evaluation import (
+    BudgetExhausted,
+    Evaluation,
+    Fidelity,
+    LedgerSession,
+    SpaceExhausted,
+)
+from search.analysis import Learnt
 from search.halving_config import HalvingConfig
-from search.ladder import Ladder
+from search.ladder import Ladder, Score
 from search.strategies.fidelity_history import rung_of
 from search.strategy import BatchStrategy
+from search.supernet_gate import SupernetGate
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +49,11 @@ class HalvingSearch:
         self._strategy = strategy
         self._window = config.window
         self._rungs = tuple(rungs)
-        self._ladder = Ladder(len(self._rungs), config.reduction)
+        self._ladder = Ladder(config.reductions)
+        self._lowest = 0
+        self._gate = SupernetGate(config.supernet) if config.supernet else None
+        self._probes_left = config.supernet.probes if config.supernet else 0
+        self._to_judge: deque[Choices] = deque()  # in full, too
         self._choices: dict[str, Choices] = {}  # by digest
         self._new: deque[Choices] = deque()
         self._exhausted: SpaceExhausted | None = None
@@ -67,21 +80,39 @@ class HalvingSearch:
             except (BudgetExhausted, SpaceExhausted):
                 session.collect()  # what is paid for counts, though it decides nothing any more
                 raise
-            self._take(session.collect(1))
+            self._take(session, session.collect(1))
 
     def _submit_next(self, session: LedgerSession) -> bool:
-        """Submit a promotion, else a new child; False where there is neither before more results are in."""
-        promotion = self._ladder.promote()
-        if promotion is not None:
-            choices, rung = self._choices[promotion.child], promotion.rung
-        else:
-            new = self._new_child(session)
-            if new is None:
-                return False
-            choices, rung = new, 0
+        """Submit what is next; False where that depends on results that are not in yet."""
+        judging = self._gate is not None and self._gate.verdict is None
+        following = self._next_to_judge(session) if judging else self._next(session)
+        if following is None:
+            return False
+        choices, rung = following
         taken = session.submit([choices], self._rungs[rung])
         assert taken, "not taken, and the budget not exhausted"
         return True
+
+    def _next(self, session: LedgerSession) -> tuple[Choices, int] | None:
+        """A promotion, else a new child, and its rung."""
+        promotion = self._ladder.promote(self._lowest)
+        if promotion is not None:
+            return self._choices[promotion.child], promotion.rung
+        new = self._new_child(session)
+        return None if new is None else (new, self._lowest)
+
+    def _next_to_judge(self, session: LedgerSession) -> tuple[Choices, int] | None:
+        """A child with shared weights, then the same one in full."""
+        if self._to_judge:
+            return self._to_judge.popleft(), len(self._rungs) - 1
+        if not self._probes_left:
+            return None
+        new = self._new_child(session)
+        if new is None:
+            return None
+        self._probes_left -= 1
+        self._to_judge.append(new)
+        return new, 0
 
     def _new_child(self, session: LedgerSession) -> Choices | None:
         """None where the strategy has nothing new, and what is under way may still climb."""
@@ -97,12 +128,44 @@ class HalvingSearch:
             return None
         raise self._exhausted
 
-    def _take(self, evaluations: Sequence[Evaluation]) -> None:
+    def _take(self, session: LedgerSession, evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations:
             if evaluation.rejected:
+                if self._gate is not None and self._gate.verdict is None and evaluation.is_full:
+                    self._probes_left += 1  # another one instead
                 continue
-            digest = evaluation.architecture.digest
-            self._choices[digest] = evaluation.architecture.choices
-            # equal rewards (as below an accuracy floor): the more accurate first
-            score = (evaluation.reward, evaluation.accuracy) if evaluation.ok else None
-            self._ladder.add(digest, rung_of(evaluation, self._rungs), score)
+            self._choices[evaluation.architecture.digest] = evaluation.architecture.choices
+            if self._gate is not None and self._gate.verdict is None:
+                self._judge(session, self._gate, evaluation)
+            elif self._gate is not None and evaluation.fidelity == self._rungs[0]:
+                self._enter(evaluation, self._gate.score(evaluation, session.objective))
+            else:
+                self._enter(evaluation, _score(evaluation))
+
+    def _judge(self, session: LedgerSession, gate: SupernetGate, evaluation: Evaluation) -> None:
+        """One of the children that decide about shared weights; they are in full already, and climb no more."""
+        gate.add(evaluation)
+        if evaluation.is_full:
+            self._enter(evaluation, _score(evaluation))
+        if gate.verdict is None:
+            return
+        if not gate.verdict.used:
+            self._lowest = 1
+            return
+        for judged in gate.judged:
+            self._enter(judged, gate.score(judged, session.objective))
+            self._ladder.skip(judged.architecture.digest, 0)
+
+    def _enter(self, evaluation: Evaluation, score: Score | None) -> None:
+        rung = rung_of(evaluation, self._rungs)
+        self._ladder.add(evaluation.architecture.digest, rung, score)
+
+    def learnt(self, session: LedgerSession) -> Learnt:
+        """What there is to tell people after `run`."""
+        verdict = self._gate.verdict if self._gate is not None else None
+        return replace(self._strategy.learnt(session), supernet=verdict)
+
+
+def _score(evaluation: Evaluation) -> Score | None:
+    # equal rewards (as below an accuracy floor): the more accurate first
+    return (evaluation.reward, evaluation.accuracy) if evaluation.ok else None

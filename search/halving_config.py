@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archspace import Shape
+from child_models.supernet.config import SupernetConfig
 from evaluation import Fidelity
 
 
@@ -29,13 +30,42 @@ class RungConfig(BaseModel):
     )
 
 
+class SupernetRungConfig(BaseModel):
+    """The rung below all others: children inherit weights that all networks share, and are not trained at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: SupernetConfig = Field(
+        default_factory=SupernetConfig, description="how the shared weights are trained"
+    )
+    cost: float = Field(0.02, gt=0, lt=1, description="what a child costs there (in full: 1)")
+    probes: int = Field(
+        12,
+        ge=5,
+        le=1_000,
+        description="first children, evaluated with shared weights and in full: they decide whether the rung is used",
+    )
+    reduction: float = Field(
+        10.0, gt=1, le=1_000, description="one in so many children is trained at the next rung"
+    )
+    least_correlation: float = Field(
+        0.4,
+        ge=-1,
+        le=1,
+        description="rank correlation (Spearman) over the probes below which the rung is left out",
+    )
+
+
 class HalvingConfig(BaseModel):
     """Asynchronous successive halving; see `search.halving`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    supernet: SupernetRungConfig | None = Field(
+        None, description="a rung of shared weights below the others; null: none"
+    )
     rungs: tuple[RungConfig, ...] = Field(
-        min_length=1, description="cheapest first; the full search schedule is the rung above them"
+        (), description="cheapest first; the full search schedule is the rung above them"
     )
     reduction: float = Field(
         3.0,
@@ -51,20 +81,41 @@ class HalvingConfig(BaseModel):
         "better twice as many. Decides what is proposed, so it is a setting, not the number of workers",
     )
 
+    @property
+    def reductions(self) -> tuple[float, ...]:
+        """η of each rung but the full one, cheapest first."""
+        first = () if self.supernet is None else (self.supernet.reduction,)
+        return (*first, *(self.reduction for _ in self.rungs))
+
+    @model_validator(mode="after")
+    def _has_a_rung(self) -> HalvingConfig:
+        if not self.rungs and self.supernet is None:
+            raise ValueError(
+                "search.halving: expected a supernet or at least one of rungs, for example {epochs: 2}"
+            )
+        return self
+
 
 def rungs_of(
-    config: HalvingConfig, full: Fidelity, images: Shape | None = None
+    config: HalvingConfig,
+    full: Fidelity,
+    images: Shape | None = None,
+    supernet: str = "not trained yet",
 ) -> tuple[Fidelity, ...]:
     """All rungs, the full search fidelity last.
 
     Args:
         full: costs 1.
         images: shape of the data's; without it, reduced resolutions are taken as costing no less.
+        supernet: digest of the shared weights, where there is a rung of those.
 
     Raises:
         ValueError: a rung asks for more than the full schedule, or does not cost more than the rung below it.
     """
     rungs = [_fidelity(rung, full, images) for rung in config.rungs]
+    if config.supernet is not None:
+        cost = config.supernet.cost
+        rungs.insert(0, Fidelity(name="supernet", epochs=1, cost=cost, supernet=supernet))
     for lower, upper in zip([None, *rungs], [*rungs, full], strict=True):
         if lower is not None and images is not None and lower.cost >= upper.cost:
             raise ValueError(

@@ -8,6 +8,7 @@ rung; where there is none, a new one begins at the lowest.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,14 +28,13 @@ class Ladder:
     """Children and their scores at each rung.
 
     Args:
-        rungs: how many there are, the top one included; at least 1.
-        reduction: η, > 1.
+        reductions: η of each rung but the top one, lowest first, all > 1.
     """
 
-    def __init__(self, rungs: int, reduction: float) -> None:
-        assert rungs >= 1
-        assert reduction > 1
-        self._reduction = reduction
+    def __init__(self, reductions: Sequence[float]) -> None:
+        assert all(reduction > 1 for reduction in reductions)
+        self._reductions = tuple(reductions)
+        rungs = len(self._reductions) + 1
         self._scores: list[dict[str, Score]] = [{} for _ in range(rungs)]
         self._promoted: list[set[str]] = [set() for _ in range(rungs)]
 
@@ -44,14 +44,18 @@ class Ladder:
         if score is None:
             self._promoted[rung].add(child)
 
-    def promote(self) -> Promotion | None:
-        """The next child to climb, which counts as promoted from then on; None: nobody may."""
-        for rung in reversed(range(len(self._scores) - 1)):
+    def promote(self, lowest: int = 0) -> Promotion | None:
+        """The next child to climb from a rung not below `lowest`, which counts as promoted from then on; None: nobody may."""
+        for rung in reversed(range(lowest, len(self._scores) - 1)):
             for child in self._top(rung):
                 if child not in self._promoted[rung]:
                     self._promoted[rung].add(child)
                     return Promotion(child, rung + 1)
         return None
+
+    def skip(self, child: str, rung: int) -> None:
+        """`child` is not to climb from `rung`: it has been taken further already."""
+        self._promoted[rung].add(child)
 
     def count(self, rung: int) -> int:
         """How many results there are at `rung`."""
@@ -60,6 +64,6 @@ class Ladder:
     def _top(self, rung: int) -> list[str]:
         """The best ⌊n/η⌋ of the rung's n children, best first; ties go to who came first."""
         scores = self._scores[rung]
-        most = math.floor(len(scores) / self._reduction + 1e-9)
+        most = math.floor(len(scores) / self._reductions[rung] + 1e-9)
         # () is less than any other score: those that failed come last
         return sorted(scores, key=scores.__getitem__, reverse=True)[:most]

@@ -47,6 +47,7 @@ class RunParts:
 
     Attributes:
         accuracy_floor: share 0-1 below which a network is no use; picks are above it where any network is.
+        supernet: digest of the weights that children of the lowest rung inherit; "" where there is no such rung.
         mirror_dir: folder of ``optuna.db`` and its artifacts, or None for no mirror.
         config_text: the resolved config, for the report.
         accept_drift: measurements count even where they are further from predictions than the config allows.
@@ -73,6 +74,7 @@ class RunParts:
     mirror_dir: Path | None
     config_text: str
     objective_text: str
+    supernet: str = ""
     accept_drift: bool = False
     on_phase: Callable[[Phase | SessionStarted], None] = _ignore
     on_evaluation: Callable[[Evaluation], None] = _ignore
@@ -83,7 +85,7 @@ class RunParts:
         if self.search.halving is None:
             return ()
         images = self.dataset.input_shape if self.dataset is not None else None
-        return rungs_of(self.search.halving, self.schedule.search, images)
+        return rungs_of(self.search.halving, self.schedule.search, images, self.supernet)
 
     def resolve(self, choices: tuple[int, ...]) -> Network:
         """The network of a point of the space."""

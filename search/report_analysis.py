@@ -108,7 +108,9 @@ def _rungs(analysis: Analysis) -> list[Html]:
         ]
         for each in analysis.rung_correlations
     ]
+    verdict = analysis.learnt.supernet
     return [
+        *([] if verdict is None else [paragraph(f"{verdict.text[0].upper()}{verdict.text[1:]}.")]),
         table(("rung", "cost of a child", "children", "failed", "paid"), counts),
         table(("rungs", "children at both", "rank correlation (Spearman)"), correlations),
         paragraph(

@@ -25,7 +25,7 @@ from search.run_clock import RunClock
 from search.sessions import checkpoint_dir, open_session
 from search.stopping import StopRules
 from search.strategies import StrategyConfig, make_strategy
-from search.strategy import BatchStrategy
+from search.strategy import BatchStrategy, Strategy
 from search.summary import RunSummary
 
 _log = logging.getLogger(__name__)
@@ -113,14 +113,14 @@ def _search_with(
     )
     started = time.monotonic()
     with recalibrated(parts, session):
-        if halving is None:
-            strategy.run(session)
-        else:
+        searcher: Strategy | HalvingSearch = strategy
+        if halving is not None:
             assert isinstance(strategy, BatchStrategy), "checked by SearchConfig"
-            HalvingSearch(strategy, halving, parts.rungs).run(session)
+            searcher = HalvingSearch(strategy, halving, parts.rungs)
+        searcher.run(session)
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
-    return session, strategy.learnt(session)
+    return session, searcher.learnt(session)
 
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:

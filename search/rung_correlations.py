@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from evaluation import Evaluation, Fidelity
@@ -62,8 +63,8 @@ def rung_correlations(
     found = []
     for (lower, below), (upper, above) in combinations(zip(rungs, accuracies, strict=True), 2):
         both = sorted(below.keys() & above.keys())
-        spearman = _spearman([below[d] for d in both], [above[d] for d in both])
-        found.append(RungCorrelation(lower.name, upper.name, len(both), spearman))
+        ranked = spearman([below[d] for d in both], [above[d] for d in both])
+        found.append(RungCorrelation(lower.name, upper.name, len(both), ranked))
     return tuple(found)
 
 
@@ -75,7 +76,10 @@ def _by_rung(
     return [[e for e in new if (e.fidelity or rungs[-1]) == rung] for rung in rungs]
 
 
-def _spearman(below: Sequence[float], above: Sequence[float]) -> float | None:
+def spearman(
+    below: Sequence[float] | NDArray[np.float64], above: Sequence[float] | NDArray[np.float64]
+) -> float | None:
+    """Rank correlation; None below 3 children, or where all of one side tie."""
     if len(below) < LEAST_CHILDREN or np.ptp(below) == 0 or np.ptp(above) == 0:
         return None
     return float(stats.spearmanr(below, above).statistic)

@@ -10,6 +10,7 @@ from pathlib import Path
 from evaluation import (
     Evaluator,
     EvaluatorConfig,
+    Inheritance,
     RayEvaluator,
     Recipe,
     SharedResults,
@@ -25,11 +26,14 @@ from service.problem import Problem
 from service.run_folder import installed_versions
 
 
-def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
+def make_evaluator(
+    problem: Problem, cache_dir: Path, inheritance: Inheritance | None = None
+) -> Evaluator:
     """What gives the children their accuracy.
 
     Args:
         cache_dir: where a teacher's answers are kept.
+        inheritance: weights for children that are not trained, if there are such.
 
     Raises:
         UsageError: `SHARED_RESULTS` is no usable URL.
@@ -46,6 +50,7 @@ def make_evaluator(problem: Problem, cache_dir: Path) -> Evaluator:
     recipe = Recipe(
         lesson=problem.lesson and replace(problem.lesson, cache_dir=cache_dir),
         quantisation=config.quantisation if config.decides_bits else None,
+        inheritance=inheritance,
     )
     here = Deployment.here()
     if config.evaluator.kind == "local":

@@ -57,6 +57,7 @@ from service.result_tables import print_summary
 from service.run_compression import compress_best
 from service.run_config import RunConfig
 from service.run_folder import RunFolder, locked, open_run, write_run_file
+from service.shared_weights import shared_weights
 from service.wiring import open_parts
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ def carry_out(
         frozen = freeze(problem, file.frozen)
         write_run_file(folder, file.config, file.seed, frozen)
         try:
-            with open_parts(folder, problem, file.seed, frozen) as parts:
+            shared = shared_weights(folder, problem, progress)
+            with open_parts(folder, problem, file.seed, frozen, shared) as parts:
                 parts = replace(parts, accept_drift=accept_drift)
                 summary = run_search(_listening(parts, progress))
             if config.compression is not None:

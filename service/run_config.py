@@ -131,5 +131,7 @@ class RunConfig(BaseModel):
             return self
         if self.evaluator.kind == "table":
             raise ValueError("search.halving: a table knows one fidelity; leave halving out")
+        if self.search.halving.supernet is not None and self.space.kind != "staged":
+            raise ValueError("search.halving.supernet: needs space.kind staged")
         rungs_of(self.search.halving, self.schedule.search)
         return self

@@ -103,6 +103,11 @@ class RunFolder:
         return self.path / "teacher"
 
     @property
+    def supernet(self) -> Path:
+        """Weights that all networks share, and how far their training is, where the lowest rung has them."""
+        return self.path / "supernet.safetensors"
+
+    @property
     def compressed(self) -> Path:
         """The compressed export, where the config has a plan."""
         return self.path / "compressed"

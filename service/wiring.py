@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from envs import CostBounds
-from evaluation import Ledger, ObjectiveBounds, make_objective
+from evaluation import Inheritance, Ledger, ObjectiveBounds, make_objective
 from search import RunParts
 from service.evaluators import make_evaluator
 from service.problem import Problem
@@ -23,14 +23,22 @@ from service.run_folder import RunFolder
 
 @contextmanager
 def open_parts(
-    folder: RunFolder, problem: Problem, seed: int, frozen: Mapping[str, Any]
+    folder: RunFolder,
+    problem: Problem,
+    seed: int,
+    frozen: Mapping[str, Any],
+    inheritance: Inheritance | None = None,
 ) -> Iterator[RunParts]:
-    """Everything `run_search` needs; closed at the end."""
+    """Everything `run_search` needs; closed at the end.
+
+    Args:
+        inheritance: see `shared_weights`; not needed for what is not searched again.
+    """
     config = problem.config
     mirror = config.mirror.enabled
     with (
         Ledger(folder.ledger_url, scope=folder.ledger_scope) as ledger,
-        make_evaluator(problem, folder.teacher.absolute()) as evaluator,
+        make_evaluator(problem, folder.teacher.absolute(), inheritance) as evaluator,
     ):
         yield RunParts(
             name=config.name,
@@ -48,6 +56,7 @@ def open_parts(
             training_seed=config.training.seed,
             accuracy_floor=getattr(config.objective, "accuracy_floor", 0.0),
             dataset=problem.dataset,
+            supernet=inheritance.digest if inheritance else "",
             device=problem.device,
             device_file=problem.device_file,
             mirror_dir=folder.path.parent if mirror else None,

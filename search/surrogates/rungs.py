@@ -133,7 +133,7 @@ def lines_to_the_top(results: Sequence[RungResult], rungs: int) -> list[Line]:
         for upper in range(rung + 1, rungs):
             below, above = _pairs(results, rung, upper)
             if len(below):
-                lines[rung] = lines[upper].after(_fitted(below, above))
+                lines[rung] = lines[upper].after(fitted_line(below, above))
                 break
     return [lines[rung] for rung in range(rungs)]
 
@@ -146,7 +146,8 @@ def _pairs(results: Sequence[RungResult], lower: int, upper: int) -> tuple[Float
     return pairs[:, 0], pairs[:, 1]
 
 
-def _fitted(below: Floats, above: Floats) -> Line:
+def fitted_line(below: Floats, above: Floats) -> Line:
+    """Least squares over children at two rungs, slope at least 0; with fewer than 5 the mean difference alone."""
     spread = float(below.var())
     slope = 1.0
     if len(below) >= LEAST_FOR_SLOPE and spread > 1e-12:

@@ -11,7 +11,7 @@ from search.ladder import Ladder, Promotion, Score
 
 
 def ladder(scores: dict[str, Score | None], rungs: int = 3, reduction: float = 3) -> Ladder:
-    made = Ladder(rungs, reduction)
+    made = Ladder([reduction] * (rungs - 1))
     for child, score in scores.items():
         made.add(child, 0, score)
     return made
@@ -85,7 +85,7 @@ def test_a_reduction_that_is_no_whole_number() -> None:
 def test_the_rule_holds_whenever_children_are_asked_for(
     scores: list[int | None], reduction: float, rungs: int, greedy: bool
 ) -> None:
-    made = Ladder(rungs, reduction)
+    made = Ladder([reduction] * (rungs - 1))
     at: list[dict[str, Score | None]] = [{} for _ in range(rungs)]
     climbed: list[set[str]] = [set() for _ in range(rungs)]
 

@@ -110,7 +110,8 @@ def test_resolved_config_loads_again() -> None:
             "9 epochs are more than schedule.search_epochs, 8",
         ),
         ("search.halving={rungs: [{epochs: 1}], windw: 3}", "did you mean 'window'"),
-        ("search.halving={rungs: []}", "search.halving.rungs"),
+        ("search.halving={rungs: []}", "expected a supernet or at least one of rungs"),
+        ("search.halving={supernet: {probes: 1}}", "probes"),
     ],
 )
 def test_faults_are_named(override: str, fault: str) -> None:
@@ -122,6 +123,13 @@ def test_halving_needs_training_and_strategies_that_can() -> None:
     rungs = "search.halving={rungs: [{epochs: 1}]}"
     with pytest.raises(UsageError, match="a table knows one fidelity"):
         load(CONFIGS / "nasbench201-table.yaml", rungs, "search.controls=[]")
+    with pytest.raises(UsageError, match="needs space"):
+        load(
+            CONFIGS / "digits.yaml",
+            "search.halving={supernet: {}}",
+            "space={kind: nasbench201}",
+            "search.controls=[]",
+        )
     with pytest.raises(UsageError, match="evolution learns from children trained in full alone"):
         load(CONFIGS / "shapes.yaml", rungs)
 

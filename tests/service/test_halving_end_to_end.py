@@ -88,6 +88,44 @@ def test_killed_on_one_worker_it_ends_as_on_two(finished: Path, tmp_path: Path) 
     assert_same_result(finished, run)
 
 
+SHARED = [
+    *HALVED,
+    "--set", "search.controls=[]",
+    "--set", "search.halving={supernet: {training: {epochs: 12}, probes: 5, least_correlation: -1, cost: 0.1}, window: 6}",
+    "--set", "search.budget=9",
+    "--set", "evaluator.workers=1",
+]  # fmt: skip
+
+
+def test_killed_while_shared_weights_are_trained_it_ends_as_undisturbed(
+    finished: Path, tmp_path: Path
+) -> None:
+    def command(run: Path) -> tuple[object, ...]:
+        device = ("--device-file", finished / "device.json")
+        return ("search", CONFIGS / "digits-quick.yaml", "--out", run, *SHARED, *device)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = netlathe(*command(whole))
+    assert done.returncode == 0, done.stderr
+    process = started(*command(killed))
+    end = time.monotonic() + 240
+    while not (killed / "supernet.safetensors").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < end, "no epoch came to an end"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert results(killed) == 0
+    done = netlathe("resume", killed)
+    assert done.returncode == 0, done.stderr
+    assert_same_result(whole, killed)
+    analysis = json.loads((killed / "analysis.json").read_text())
+    assert analysis["learnt"]["supernet"]["used"]
+    assert "Supernet: rank correlation" in (killed / "report.html").read_text()
+    trials = pd.read_parquet(killed / "trials.parquet")
+    assert (trials["fidelity"] == "supernet").sum() > 10
+
+
 def results(run: Path) -> int:
     """Children of the run with a result."""
     if not (run / "ledger.db").is_file():

@@ -1,0 +1,73 @@
+"""Whether shared weights foretell what networks reach in full, and how to read an accuracy that comes from them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from evaluation import Evaluation, Objective
+from search.analysis import SupernetVerdict
+from search.halving_config import SupernetRungConfig
+from search.ladder import Score
+from search.rung_correlations import spearman
+from search.surrogates.rungs import Line, fitted_line
+
+_log = logging.getLogger(__name__)
+
+
+class SupernetGate:
+    """Judged once, by the search's first children, which are evaluated both ways.
+
+    Args:
+        config: how many children, and the least rank correlation.
+    """
+
+    def __init__(self, config: SupernetRungConfig) -> None:
+        self._config = config
+        self._shared: dict[str, Evaluation] = {}  # by digest
+        self._full: dict[str, Evaluation] = {}
+        self._line = Line(1.0, 0.0)
+        self.verdict: SupernetVerdict | None = None
+        """None as long as children are missing."""
+
+    @property
+    def judged(self) -> list[Evaluation]:
+        """The children's evaluations with shared weights."""
+        return list(self._shared.values())
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Enter a result of one of the children; the last one brings the verdict."""
+        side = self._full if evaluation.is_full else self._shared
+        side[evaluation.architecture.digest] = evaluation
+        both = [digest for digest in self._shared if digest in self._full]
+        if len(both) == self._config.probes:
+            self.verdict = self._judge(both)
+            _log.info("%s", self.verdict.text)
+
+    def _judge(self, digests: list[str]) -> SupernetVerdict:
+        pairs = [(self._shared[digest], self._full[digest]) for digest in digests]
+        known = [(low.accuracy, high.accuracy) for low, high in pairs if low.ok and high.ok]
+        below, above = np.array(known, dtype=np.float64).reshape(-1, 2).T
+        found = spearman(below, above)
+        used = found is not None and found >= self._config.least_correlation
+        if used:
+            self._line = fitted_line(below, above)
+        return SupernetVerdict(len(known), found, self._config.least_correlation, used)
+
+    def score(self, evaluation: Evaluation, objective: Objective) -> Score | None:
+        """For the ladder: `objective`'s reward if accuracy were what the line through the judged children makes of it; None: it failed.
+
+        With shared weights accuracies are lower and closer together than in full, so that costs would outweigh them.
+        """
+        if not evaluation.ok:
+            return None
+        accuracy = min(1.0, max(0.0, self._line(evaluation.accuracy)))
+        costs = evaluation.costs
+        reward = objective.reward(
+            accuracy,
+            costs.latency_ms.value if costs else None,
+            costs.energy_mj.value if costs else None,
+            evaluation.sequence,
+        )
+        return reward, evaluation.accuracy
