@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.errors import NotFoundError, UsageError
+from service.errors import DamagedError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from archspace import ArchitectureDocument, SearchSpace
@@ -38,13 +38,15 @@ def read_device_file(path: Path) -> DeviceFile:
 
 
 def read_fitted_device(path: Path) -> FittedDevice:
-    """A device learnt from a table. Raises NotFoundError, or UsageError for files that are not one."""
+    """A device learnt from a table. Raises NotFoundError, UsageError for files that are not one, DamagedError for changed ones."""
     if not path.is_file():
         raise NotFoundError(f"no fitted device at {path}; `netlathe latency fit` makes one")
-    from latency_models import FittedDevice
+    from latency_models import DeviceFileChanged, FittedDevice
 
     try:
         return FittedDevice.load(path)
+    except DeviceFileChanged as error:
+        raise DamagedError(str(error)) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
 

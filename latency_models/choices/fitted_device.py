@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,11 +18,12 @@ from safetensors.numpy import save
 from archspace import SearchSpace, space_from_dict, write_atomic
 from latency_models.choices.encoding import ChoiceEncoding
 from latency_models.choices.model import ChoiceModel
-from latency_models.errors import DeviceFileError
+from latency_models.errors import DeviceFileChanged, DeviceFileError
 from latency_models.quality import FitQuality
 
 Unit = Literal["ms", "mJ"]
 _HEADER = "netlathe"
+_CHECKSUM = "sha256"
 NUMBERS = ("intercept", "rest_variance", "noise_variance", "interval_scale", "least")
 _ARRAYS = ("weights", "factor", "centre")
 
@@ -67,9 +69,11 @@ class FittedDevice:
     model: ChoiceModel
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; a reader never sees a part of it."""
+        """Write the file, with a checksum of all that it holds; a reader never sees a part of it."""
         arrays = {name: np.ascontiguousarray(getattr(self.model, name)) for name in _ARRAYS}
-        write_atomic(Path(path), save(arrays, metadata={_HEADER: self.header.model_dump_json()}))
+        header = self.header.model_dump_json()
+        metadata = {_HEADER: header, _CHECKSUM: _sha256(header, arrays)}
+        write_atomic(Path(path), save(arrays, metadata=metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FittedDevice:
@@ -77,23 +81,40 @@ class FittedDevice:
 
         Raises:
             DeviceFileError: not such a file, a damaged one, or one of another version.
+            DeviceFileChanged: its values are not those that were written; files from before there was a checksum are taken as
+                they are.
             OSError: it cannot be opened.
         """
         source = Path(path)
         try:
             with safe_open(source, framework="numpy") as opened:
-                text = (opened.metadata() or {}).get(_HEADER, "null")
+                metadata = opened.metadata() or {}
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise DeviceFileError(
                 f"{source}: expected a device fitted by netlathe (safetensors), got something else: {error}"
             ) from error
+        text = metadata.get(_HEADER, "null")
         header = _checked_header(source, text)
+        if metadata.get(_CHECKSUM, whole := _sha256(text, arrays)) != whole:
+            raise DeviceFileChanged(
+                f"{source}: its values are not as they were written (their SHA-256 differs from the one in its header); put a "
+                "copy of it back, or fit the table again"
+            )
         try:
             space = space_from_dict(header.space)
         except (ValueError, TypeError, OverflowError) as error:  # OverflowError: int of infinity
             raise DeviceFileError(f"{source}: damaged at space: {error}") from error
         return cls(header, space, _model(source, header, space, arrays))
+
+
+def _sha256(header: str, arrays: Mapping[str, Any]) -> str:
+    """Of the header's text and all arrays."""
+    content = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        content.update(f"/{name}/{arrays[name].dtype}/{arrays[name].shape}/".encode())
+        content.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return content.hexdigest()
 
 
 def _checked_header(source: Path, text: str) -> FittedHeader:

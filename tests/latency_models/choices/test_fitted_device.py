@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from archspace import NasBench201Space
-from latency_models import ChoiceTable, DeviceFileError, FittedDevice, TableError, fit_device
+from latency_models import (
+    ChoiceTable,
+    DeviceFileChanged,
+    DeviceFileError,
+    FittedDevice,
+    TableError,
+    fit_device,
+)
 from tests.damage import at_most, damaged_bytes, damaged_json
 
 SPACE = NasBench201Space()
@@ -56,6 +63,16 @@ def test_saved_and_loaded_it_predicts_the_same(fitted: FittedDevice, tmp_path: P
         again.model.predict_with_std(CHOICES), fitted.model.predict_with_std(CHOICES), strict=True
     ):
         assert (one == two).all()
+
+
+def test_a_number_that_changes_in_the_file_is_noticed(fitted: FittedDevice, tmp_path: Path) -> None:
+    path = tmp_path / "device.safetensors"
+    fitted.save(path)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # a bit of the last array
+    path.write_bytes(bytes(content))
+    with pytest.raises(DeviceFileChanged, match="not as they were written"):
+        FittedDevice.load(path)
 
 
 def test_few_rows_are_enough_with_help_and_too_few_are_refused() -> None:
