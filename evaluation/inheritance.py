@@ -34,12 +34,10 @@ class Inheritance:
     @cached_property
     def digest(self) -> str:
         """16 hex digits over all of it: what an inheriting child's result depends on."""
-        content = hashlib.sha256(f"{self.seed}".encode())
-        for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
-            content.update(f"/{name}/{array.shape}/".encode())
-            content.update(array.data)
-        return content.hexdigest()[:16]
+        from child_models.array_digest import array_digest
+
+        text = f"{self.seed}/{array_digest(self.arrays)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
     def weights(self) -> SharedWeights:

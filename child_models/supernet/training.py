@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from archspace import Block, Choices, Network, SearchSpace, write_atomic
+from child_models.array_digest import array_digest
 from child_models.batches import Batch, TrainingBatches
 from child_models.datasets.base import Dataset
 from child_models.fitting import NonFiniteTraining, learning_rate_factor, make_optimizer
@@ -53,7 +54,7 @@ def train_supernet(
 
     Raises:
         NonFiniteTraining: a loss became NaN or infinite.
-        ValueError: `state` is of another training.
+        ValueError: `state` is of another training, or damaged.
     """
     run = _Training(space, dataset, training, config)
     done = run.restore(state) if state is not None and state.is_file() else 0
@@ -143,17 +144,27 @@ class _Training:
         # the order decides in which order gradients are added up
         order = json.dumps(list(self.weights.tensors))
         metadata = {"training": self._key, "epochs": str(epochs), "order": order}
+        metadata["sha256"] = array_digest(arrays)
         write_atomic(file, save(arrays, metadata=metadata))
 
     def restore(self, file: Path) -> int:
         """Go on from `file`; epochs done."""
-        with safe_open(file, "numpy") as kept:
-            metadata = kept.metadata() or {}
-            if metadata.get("training") != self._key:
-                raise ValueError(
-                    f"{file} is of another training: expected the same space, data and settings; move it away to begin anew"
-                )
-            arrays = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no mapping)
+        try:
+            with safe_open(file, "numpy") as kept:
+                metadata = kept.metadata() or {}
+                arrays = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no mapping)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{file} cannot be read: {error}; put a copy of it back, or move it away to begin anew"
+            ) from error
+        if metadata.get("training") != self._key:
+            raise ValueError(
+                f"{file} is of another training: expected the same space, data and settings; move it away to begin anew"
+            )
+        if metadata.get("sha256") != array_digest(arrays):
+            raise ValueError(
+                f"{file} is not as it was written; put a copy of it back, or move it away to begin anew"
+            )
         order: list[str] = json.loads(metadata["order"])
         self.weights.load({name: arrays[f"{_WEIGHTS}/{name}"] for name in order})
         self._follow_new()

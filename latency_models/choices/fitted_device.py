@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from archspace import SearchSpace, space_from_dict, write_atomic
+from child_models.array_digest import array_digest
 from latency_models.choices.encoding import ChoiceEncoding
 from latency_models.choices.model import ChoiceModel
 from latency_models.errors import DeviceFileChanged, DeviceFileError
@@ -110,11 +111,7 @@ class FittedDevice:
 
 def _sha256(header: str, arrays: Mapping[str, Any]) -> str:
     """Of the header's text and all arrays."""
-    content = hashlib.sha256(header.encode())
-    for name in sorted(arrays):
-        content.update(f"/{name}/{arrays[name].dtype}/{arrays[name].shape}/".encode())
-        content.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return content.hexdigest()
+    return hashlib.sha256(f"{header}/{array_digest(arrays)}".encode()).hexdigest()
 
 
 def _checked_header(source: Path, text: str) -> FittedHeader:

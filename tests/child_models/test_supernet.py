@@ -183,6 +183,19 @@ def test_the_state_of_another_training_is_refused(
         train_supernet(space, digits, TrainingConfig(seed=1), SupernetConfig(epochs=1), state=state)
 
 
+def test_a_damaged_state_is_refused(space: StagedSpace, digits: Dataset, tmp_path: Path) -> None:
+    state, settings = tmp_path / "supernet.safetensors", SupernetConfig(epochs=1)
+    train_supernet(space, digits, TrainingConfig(), settings, state=state)
+    whole = state.read_bytes()
+    for content, fault in (
+        (whole[:-9], "cannot be read"),
+        (whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:], "not as it was written"),
+    ):
+        state.write_bytes(content)
+        with pytest.raises(ValueError, match=fault):
+            train_supernet(space, digits, TrainingConfig(), settings, state=state)
+
+
 def test_inherited_weights_know_more_than_new_ones(space: StagedSpace) -> None:
     data = load_data(DigitsConfig())
     weights = train_supernet(space, data, TrainingConfig(), SupernetConfig(epochs=30))
