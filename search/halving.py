@@ -52,7 +52,7 @@ class HalvingSearch:
         self._ladder = Ladder(config.reductions)
         self._lowest = 0
         self._gate = SupernetGate(config.supernet) if config.supernet else None
-        self._probes_left = config.supernet.probes if config.supernet else 0
+        self._to_propose = 0  # children to be evaluated both ways
         self._to_judge: deque[Choices] = deque()  # in full, too
         self._choices: dict[str, Choices] = {}  # by digest
         self._new: deque[Choices] = deque()
@@ -84,8 +84,11 @@ class HalvingSearch:
 
     def _submit_next(self, session: LedgerSession) -> bool:
         """Submit what is next; False where that depends on results that are not in yet."""
-        judging = self._gate is not None and self._gate.verdict is None
-        following = self._next_to_judge(session) if judging else self._next(session)
+        gate = self._gate
+        if gate is not None and gate.verdict is None:
+            following = self._next_to_judge(session, gate)
+        else:
+            following = self._next(session)
         if following is None:
             return False
         choices, rung = following
@@ -101,16 +104,22 @@ class HalvingSearch:
         new = self._new_child(session)
         return None if new is None else (new, self._lowest)
 
-    def _next_to_judge(self, session: LedgerSession) -> tuple[Choices, int] | None:
+    def _next_to_judge(
+        self, session: LedgerSession, gate: SupernetGate
+    ) -> tuple[Choices, int] | None:
         """A child with shared weights, then the same one in full."""
         if self._to_judge:
             return self._to_judge.popleft(), len(self._rungs) - 1
-        if not self._probes_left:
+        if (
+            not session.under_way
+        ):  # at first, and again for those that were rejected or known already
+            self._to_propose = gate.missing
+        if not self._to_propose:
             return None
         new = self._new_child(session)
         if new is None:
             return None
-        self._probes_left -= 1
+        self._to_propose -= 1
         self._to_judge.append(new)
         return new, 0
 
@@ -131,8 +140,6 @@ class HalvingSearch:
     def _take(self, session: LedgerSession, evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations:
             if evaluation.rejected:
-                if self._gate is not None and self._gate.verdict is None and evaluation.is_full:
-                    self._probes_left += 1  # another one instead
                 continue
             self._choices[evaluation.architecture.digest] = evaluation.architecture.choices
             if self._gate is not None and self._gate.verdict is None:

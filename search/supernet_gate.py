@@ -32,6 +32,15 @@ class SupernetGate:
         """None as long as children are missing."""
 
     @property
+    def missing(self) -> int:
+        """Children that still have to be evaluated both ways."""
+        return self._config.probes - len(self._both)
+
+    @property
+    def _both(self) -> list[str]:
+        return [digest for digest in self._shared if digest in self._full]
+
+    @property
     def judged(self) -> list[Evaluation]:
         """The children's evaluations with shared weights."""
         return list(self._shared.values())
@@ -40,9 +49,8 @@ class SupernetGate:
         """Enter a result of one of the children; the last one brings the verdict."""
         side = self._full if evaluation.is_full else self._shared
         side[evaluation.architecture.digest] = evaluation
-        both = [digest for digest in self._shared if digest in self._full]
-        if len(both) == self._config.probes:
-            self.verdict = self._judge(both)
+        if not self.missing:
+            self.verdict = self._judge(self._both)
             _log.info("%s", self.verdict.text)
 
     def _judge(self, digests: list[str]) -> SupernetVerdict:

@@ -404,6 +404,22 @@ def test_the_ladder_reads_shared_accuracies_by_what_they_mean_in_full(
     assert np.mean(above) > 1.3 * np.mean([e.accuracy for e in shared])
 
 
+def test_a_space_with_fewer_networks_than_are_to_be_judged_ends_the_search(
+    config: StrategyConfig, tmp_path: Path
+) -> None:
+    bounds = toy_bounds(tiny_space())
+    probes = bounds.space.size().distinct_high + 1
+    halving = HALVING.model_copy(update={"supernet": SupernetRungConfig(probes=max(5, probes))})
+    session = toy_session(tmp_path / "a.db", bounds, budget=90.0, evaluator=SupernetEvaluator())
+    strategy = make_strategy(config, space=bounds.space, bounds=bounds, seed=7)
+    assert isinstance(strategy, BatchStrategy)
+    search = HalvingSearch(strategy, halving, rungs_of(halving, session.fidelity))
+    search.run(session)
+    assert search.learnt(session).supernet is None
+    digests = {e.architecture.digest for e in session.history if e.is_full}
+    assert len(digests) == bounds.space.size().distinct_high
+
+
 def test_halving_needs_a_rung() -> None:
     with pytest.raises(ValidationError, match="at least one"):
         HalvingConfig()
