@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from child_models import NonFiniteTraining
-from child_models.supernet.training import blocks_of, train_supernet
 from evaluation import Inheritance
 from evaluation.child_runner import one_thread
 from service.errors import DamagedError, NetlatheError
@@ -31,6 +29,10 @@ def shared_weights(
     if halving is None or halving.supernet is None:
         return None
     assert problem.dataset is not None, "checked by RunConfig"
+    # torch is loaded only where it is needed
+    from child_models import NonFiniteTraining
+    from child_models.supernet.training import blocks_of, train_supernet
+
     settings, started = halving.supernet.training, time.monotonic()
 
     def on_epoch(done: int, loss: float) -> None:

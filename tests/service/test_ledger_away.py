@@ -33,6 +33,7 @@ def test_only_a_database_may_come_back_by_itself(
     folder = create_run(tmp_path / "run", read_mapping(CONFIG), 0)
     monkeypatch.setattr(module, "_prepare", lambda *_: None)
     monkeypatch.setattr(module, "freeze", lambda *_: {})
+    monkeypatch.setattr(module, "shared_weights", lambda *_: None)
     monkeypatch.setattr(module, "open_parts", parts)
     with pytest.raises(NetlatheError, match=r"(?s)ledger .*netlathe resume") as raised:
         module.carry_out(folder, fresh=True, source="run.yaml", as_json=False)
