@@ -32,14 +32,16 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
-    config = str(arguments.config)
+    overrides = [part for each in arguments.overrides for part in ("--set", each)]
+    search = ["search", str(arguments.config), *overrides]
     with tempfile.TemporaryDirectory(prefix="netlathe-kill-") as folder:
         work = Path(folder)
         whole, device = work / "first", work / "first" / "device.json"
-        run(["search", config, "--out", str(whole)])
+        run([*search, "--out", str(whole)])
         started = time.monotonic()
-        run(["search", config, "--out", str(work / "second"), "--device-file", str(device)])
+        run([*search, "--out", str(work / "second"), "--device-file", str(device)])
         seconds = time.monotonic() - started
         print(
             f"undisturbed: {seconds:.0f} s; twice the same: {verdict(whole, work / 'second')}",
@@ -49,12 +51,10 @@ def main() -> None:
         verdicts = []
         for number in range(1, arguments.kills + 1):
             killed, after = work / f"kill-{number}", moments.uniform(0.3, seconds)
-            run_and_kill(
-                ["search", config, "--out", str(killed), "--device-file", str(device)], after
-            )
+            run_and_kill([*search, "--out", str(killed), "--device-file", str(device)], after)
             phase = reached(killed)
             if phase == "no folder yet":
-                run(["search", config, "--out", str(killed), "--device-file", str(device)])
+                run([*search, "--out", str(killed), "--device-file", str(device)])
             else:
                 run(["resume", str(killed)])
             verdicts.append(verdict(whole, killed))
