@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -77,12 +78,7 @@ def train_child(
     logits = evaluate_network(network, weights, dataset.validation, dataset)
     return TrainedNetwork(
         weights=weights,
-        exit_choice=choose_thresholds(
-            logits,
-            dataset.validation.labels,
-            config.max_exit_drop,
-            head_costs=head_costs(network),
-        ),
+        exit_choice=chosen_exits(network, logits, dataset, config.max_exit_drop),
         epochs_run=epochs,
         train_seconds=seconds,
         losses=losses,
@@ -156,6 +152,15 @@ def keep_gradients_channels_last(module: ChildModule) -> None:
     for layer in module.network.layers:
         if layer.op == "global_avg_pool":
             module.layers[layer.name].register_forward_pre_hook(watch)
+
+
+def chosen_exits(
+    network: Network, logits: Sequence[NDArray[np.float32]], dataset: Dataset, max_drop: float
+) -> ExitChoice:
+    """Thresholds of `network`'s exits for `logits`, a (samples, num_classes) array a head, of `dataset`'s validation split."""
+    return choose_thresholds(
+        logits, dataset.validation.labels, max_drop, head_costs=head_costs(network)
+    )
 
 
 def head_costs(network: Network) -> list[int]:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from archspace import Network
 from child_models import Dataset, ExitChoice, Split, apply_exits, evaluate_network, weight_shapes
-from child_models.exits import choose_thresholds
 from child_models.layer_rules import check_weights
 from child_models.scoring import evaluate_module
-from child_models.training import head_costs
+from child_models.training import chosen_exits
 from compress.quantisation.result import Quantisation
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -67,10 +66,6 @@ class TrainedModel:
 
     def with_exits_chosen(self, dataset: Dataset, max_drop: float) -> tuple[Self, ExitChoice]:
         """Thresholds chosen anew on the validation split, since the weights have changed."""
-        choice = choose_thresholds(
-            self.logits(dataset.validation, dataset),
-            dataset.validation.labels,
-            max_drop,
-            head_costs=head_costs(self.network),
-        )
+        logits = self.logits(dataset.validation, dataset)
+        choice = chosen_exits(self.network, logits, dataset, max_drop)
         return replace(self, network=self.network.with_thresholds(choice.thresholds)), choice

@@ -60,7 +60,7 @@ class SupernetVerdict:
 
     @property
     def text(self) -> str:
-        found = "no rank correlation" if self.spearman is None else f"{self.spearman:.2f}"
+        found = "unknown" if self.spearman is None else f"{self.spearman:.2f}"
         outcome = "used" if self.used else "the rung is left out"
         return (
             f"supernet: rank correlation {found} with {self.children} children trained in full, "

@@ -110,9 +110,8 @@ class HalvingSearch:
         """A child with shared weights, then the same one in full."""
         if self._to_judge:
             return self._to_judge.popleft(), len(self._rungs) - 1
-        if (
-            not session.under_way
-        ):  # at first, and again for those that were rejected or known already
+        if not session.under_way:
+            # at first, and again for those that were rejected or known already
             self._to_propose = gate.missing
         if not self._to_propose:
             return None

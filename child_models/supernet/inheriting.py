@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from archspace import Network
 from child_models.batch_norm import measure_statistics
 from child_models.datasets.base import Dataset
-from child_models.exits import choose_thresholds
 from child_models.fitting import finite_weights
 from child_models.module import build_module
 from child_models.scoring import evaluate_module, to_channels_last
 from child_models.supernet.shared_weights import SharedWeights
-from child_models.training import TrainedNetwork, head_costs
+from child_models.training import TrainedNetwork, chosen_exits
 from child_models.training_config import TrainingConfig
 
 
@@ -28,20 +29,16 @@ def inherit(
         NonFiniteTraining: the statistics are not finite.
     """
     started = time.perf_counter()
-    module = build_module(network)
+    with torch.random.fork_rng(devices=[]):  # the caller's generator does not move
+        module = build_module(network)
     parameters = {name: tensor.detach() for name, tensor in weights.of(network).items()}
     module.load_state_dict(parameters, strict=False)
     to_channels_last(module)
     measure_statistics(module, dataset)
-    choice = choose_thresholds(
-        evaluate_module(module, dataset.validation, dataset),
-        dataset.validation.labels,
-        config.max_exit_drop,
-        head_costs=head_costs(network),
-    )
+    logits = evaluate_module(module, dataset.validation, dataset)
     return TrainedNetwork(
         weights=finite_weights(module),
-        exit_choice=choice,
+        exit_choice=chosen_exits(network, logits, dataset, config.max_exit_drop),
         epochs_run=0,
         train_seconds=time.perf_counter() - started,
         losses=(),

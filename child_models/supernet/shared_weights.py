@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,25 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archspace import Block, Layer, Network
-from child_models.layer_rules import has_norm
+from child_models.layer_rules import parameter_shapes
 
 Shape = tuple[int, ...]
 
 
 class UnknownLayer(ValueError):
     """A layer that no network of the space has."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """What a layer uses: weights of kind `kind` at `place`."""
-
-    place: str
-    kind: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.place}/{self.kind}"
 
 
 class SharedWeights:
@@ -55,7 +42,7 @@ class SharedWeights:
         for block in blocks:
             for layer, kind in _weighted(block):
                 widest = self._widest.setdefault(kind, {})
-                for part, shape in _shapes(layer).items():
+                for part, shape in parameter_shapes(layer).items():
                     widest[part] = tuple(map(max, shape, widest.get(part, shape)))
         self.tensors: dict[str, Tensor] = {}
         """By name; all that some network has asked for. Leaves that require gradients."""
@@ -67,9 +54,9 @@ class SharedWeights:
             UnknownLayer: not a network of the space.
         """
         found = {}
-        for layer, slot in _slots(network):
-            for part, shape in _shapes(layer).items():
-                whole = self._tensor(slot, part)
+        for layer, place, kind in _places(network):
+            for part, shape in parameter_shapes(layer).items():
+                whole = self._tensor(place, kind, part)
                 if any(own > most for own, most in zip(shape, whole.shape, strict=True)):
                     raise UnknownLayer(
                         f"layer {layer.name} needs {part} of shape {shape}, the space's widest is {tuple(whole.shape)}"
@@ -87,14 +74,12 @@ class SharedWeights:
         """Copies of all tensors, by name."""
         return {name: t.detach().contiguous().numpy().copy() for name, t in self.tensors.items()}
 
-    def _tensor(self, slot: _Slot, part: str) -> Tensor:
-        name = f"{slot.name}/{part}"
+    def _tensor(self, place: str, kind: str, part: str) -> Tensor:
+        name = f"{place}/{kind}/{part}"
         if name not in self.tensors:
-            if slot.kind not in self._widest:
-                raise UnknownLayer(f"no network of the space has a layer {slot.name}")
-            self.tensors[name] = _leaf(
-                _initial(name, part, self._widest[slot.kind][part], self._seed)
-            )
+            if kind not in self._widest:
+                raise UnknownLayer(f"no network of the space has a layer {kind} in {place}")
+            self.tensors[name] = _leaf(_initial(name, part, self._widest[kind][part], self._seed))
         return self.tensors[name]
 
 
@@ -128,13 +113,13 @@ def _initial(name: str, part: str, shape: Shape, seed: int) -> Tensor:
     return torch.zeros(shape)  # biases
 
 
-def _slots(network: Network) -> Iterator[tuple[Layer, _Slot]]:
-    """Each layer with parameters, and what it uses."""
+def _places(network: Network) -> Iterator[tuple[Layer, str, str]]:
+    """Each layer with parameters, where it stands, and its kind."""
     for block in network.blocks:
         for layer, kind in _weighted(block):
             # an exit's number depends on which other exits there are; what it reads does not
             place = "head" if layer.op == "linear" else block.name
-            yield layer, _Slot(place, kind)
+            yield layer, place, kind
 
 
 def _weighted(block: Block) -> Iterator[tuple[Layer, str]]:
@@ -178,18 +163,3 @@ def _spatial(layer: Layer) -> str:
     if layer.groups == layer.in_channels:
         return "depthwise"
     return f"groups-of-{layer.in_channels // layer.groups}"
-
-
-def _shapes(layer: Layer) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = {}
-    if layer.op == "conv":
-        inputs = layer.in_channels // layer.groups
-        shapes["conv.weight"] = (layer.out_channels, inputs, layer.kernel, layer.kernel)
-        if layer.bias:
-            shapes["conv.bias"] = (layer.out_channels,)
-    if has_norm(layer):
-        shapes["norm.weight"] = shapes["norm.bias"] = (layer.out_channels,)
-    if layer.op == "linear":
-        shapes["linear.weight"] = (layer.out_channels, layer.in_channels)
-        shapes["linear.bias"] = (layer.out_channels,)
-    return shapes

@@ -98,7 +98,7 @@ class DigestCosting(Costing):
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def space() -> StagedSpace:
     config = StagedSpaceConfig.model_validate(
         {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from archspace import Shape, StageConfig, StagedSpace, StagedSpaceConfig
+from archspace import StagedSpace
 from child_models import Dataset, TrainingConfig
 from child_models.supernet.config import SupernetConfig
 from child_models.supernet.inheriting import inherit
@@ -27,16 +27,6 @@ from evaluation.evaluator import task_key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TRAINING = TrainingConfig()
-
-
-@pytest.fixture(scope="module")
-def space() -> StagedSpace:
-    stages = (
-        StageConfig(channels=16, layers=1, stride=1),
-        StageConfig(channels=24, layers=1, stride=2),
-    )
-    config = StagedSpaceConfig(kind="staged", stem_channels=8, stages=stages)
-    return StagedSpace(config, input_shape=Shape(1, 8, 8), num_classes=10)
 
 
 @pytest.fixture(scope="module")

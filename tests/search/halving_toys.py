@@ -12,10 +12,24 @@ from envs import CostBounds
 from evaluation import ChildPool, ChildResult, ChildTask, Evaluation, FailureReason, LedgerSession
 from search.halving import HalvingSearch
 from search.halving_config import HalvingConfig, RungConfig, rungs_of
-from search.strategies import StrategyConfig, make_strategy
+from search.strategies import (
+    PPOConfig,
+    RandomConfig,
+    StrategyConfig,
+    SurrogateConfig,
+    make_strategy,
+)
 from search.strategy import BatchStrategy
 from tests.search.strategy_toys import FIDELITY, Killed, ToyEvaluator, toy_accuracy, toy_session
 
+CONFIGS: tuple[StrategyConfig, ...] = (
+    RandomConfig(batch_size=4),
+    SurrogateConfig(batch_size=3, initial=8, random_candidates=64, mutants=64),
+    PPOConfig(
+        batch_size=3, initial=8, imagined_envs=8, imagined_steps=64, epochs=1, minibatch=32,
+        random_candidates=64, mutants=64,
+    ),
+)  # fmt: skip
 HALVING = HalvingConfig(
     rungs=(
         RungConfig(epochs=1, data_fraction=0.25, cost=0.125),
