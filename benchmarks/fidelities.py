@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="device file and records")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> None:
         parser.error(f"{arguments.config} has no search.halving")
     halved, full = [], []
     with prepared(config, arguments.work) as bench:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             pair = [
                 record(bench, seed, arguments.work, with_halving=halving)
                 for halving in ((True, False) if seed % 2 else (False, True))

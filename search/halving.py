@@ -26,7 +26,8 @@ from evaluation import (
 )
 from search.analysis import Learnt
 from search.halving_config import HalvingConfig
-from search.ladder import Ladder, Score
+from search.ladder import Ladder
+from search.rung_scores import RungScores
 from search.strategies.fidelity_history import rung_of
 from search.strategy import BatchStrategy
 from search.supernet_gate import SupernetGate
@@ -54,7 +55,8 @@ class HalvingSearch:
         self._gate = SupernetGate(config.supernet) if config.supernet else None
         self._to_propose = 0  # children to be evaluated both ways
         self._to_judge: deque[Choices] = deque()  # in full, too
-        self._choices: dict[str, Choices] = {}  # by digest
+        self._scores = RungScores(self._rungs)
+        self._entered: dict[tuple[int, str], Evaluation] = {}  # in the ladder, by rung and digest
         self._new: deque[Choices] = deque()
         self._exhausted: SpaceExhausted | None = None
         strategy.use_rungs(self._rungs)
@@ -100,7 +102,8 @@ class HalvingSearch:
         """A promotion, else a new child, and its rung."""
         promotion = self._ladder.promote(self._lowest)
         if promotion is not None:
-            return self._choices[promotion.child], promotion.rung
+            below = self._entered[promotion.rung - 1, promotion.child]
+            return below.architecture.choices, promotion.rung
         new = self._new_child(session)
         return None if new is None else (new, self._lowest)
 
@@ -140,38 +143,34 @@ class HalvingSearch:
         for evaluation in evaluations:
             if evaluation.rejected:
                 continue
-            self._choices[evaluation.architecture.digest] = evaluation.architecture.choices
+            if self._scores.add(evaluation):
+                for known in self._entered.values():
+                    self._enter(session, known)
             if self._gate is not None and self._gate.verdict is None:
                 self._judge(session, self._gate, evaluation)
-            elif self._gate is not None and evaluation.fidelity == self._rungs[0]:
-                self._enter(evaluation, self._gate.score(evaluation, session.objective))
             else:
-                self._enter(evaluation, _score(evaluation))
+                self._enter(session, evaluation)
 
     def _judge(self, session: LedgerSession, gate: SupernetGate, evaluation: Evaluation) -> None:
         """One of the children that decide about shared weights; they are in full already, and climb no more."""
         gate.add(evaluation)
         if evaluation.is_full:
-            self._enter(evaluation, _score(evaluation))
+            self._enter(session, evaluation)
         if gate.verdict is None:
             return
         if not gate.verdict.used:
             self._lowest = 1
             return
         for judged in gate.judged:
-            self._enter(judged, gate.score(judged, session.objective))
+            self._enter(session, judged)
             self._ladder.skip(judged.architecture.digest, 0)
 
-    def _enter(self, evaluation: Evaluation, score: Score | None) -> None:
-        rung = rung_of(evaluation, self._rungs)
-        self._ladder.add(evaluation.architecture.digest, rung, score)
+    def _enter(self, session: LedgerSession, evaluation: Evaluation) -> None:
+        rung, digest = rung_of(evaluation, self._rungs), evaluation.architecture.digest
+        self._entered[rung, digest] = evaluation
+        self._ladder.add(digest, rung, self._scores.score(evaluation, session.objective))
 
     def learnt(self, session: LedgerSession) -> Learnt:
         """What there is to tell people after `run`."""
         verdict = self._gate.verdict if self._gate is not None else None
         return replace(self._strategy.learnt(session), supernet=verdict)
-
-
-def _score(evaluation: Evaluation) -> Score | None:
-    # equal rewards (as below an accuracy floor): the more accurate first
-    return (evaluation.reward, evaluation.accuracy) if evaluation.ok else None

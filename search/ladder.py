@@ -39,7 +39,7 @@ class Ladder:
         self._promoted: list[set[str]] = [set() for _ in range(rungs)]
 
     def add(self, child: str, rung: int, score: Score | None) -> None:
-        """Enter a result, each child once a rung; None: it failed, counts as the rung's worst and never climbs."""
+        """Enter a result, or another score of one; None: it failed, counts as the rung's worst and never climbs."""
         self._scores[rung][child] = score if score is not None else ()
         if score is None:
             self._promoted[rung].add(child)

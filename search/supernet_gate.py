@@ -1,4 +1,4 @@
-"""Whether shared weights foretell what networks reach in full, and how to read an accuracy that comes from them."""
+"""Whether shared weights foretell what networks reach in full."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import logging
 
 import numpy as np
 
-from evaluation import Evaluation, Objective
+from evaluation import Evaluation
 from search.analysis import SupernetVerdict
 from search.halving_config import SupernetRungConfig
-from search.ladder import Score
 from search.rung_correlations import spearman
-from search.surrogates.rungs import Line, fitted_line
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +25,6 @@ class SupernetGate:
         self._config = config
         self._shared: dict[str, Evaluation] = {}  # by digest
         self._full: dict[str, Evaluation] = {}
-        self._line = Line(1.0, 0.0)
         self.verdict: SupernetVerdict | None = None
         """None as long as children are missing."""
 
@@ -59,23 +56,4 @@ class SupernetGate:
         below, above = np.array(known, dtype=np.float64).reshape(-1, 2).T
         found = spearman(below, above)
         used = found is not None and found >= self._config.least_correlation
-        if used:
-            self._line = fitted_line(below, above)
         return SupernetVerdict(len(known), found, self._config.least_correlation, used)
-
-    def score(self, evaluation: Evaluation, objective: Objective) -> Score | None:
-        """For the ladder: `objective`'s reward if accuracy were what the line through the judged children makes of it; None: it failed.
-
-        With shared weights accuracies are lower and closer together than in full, so that costs would outweigh them.
-        """
-        if not evaluation.ok:
-            return None
-        accuracy = min(1.0, max(0.0, self._line(evaluation.accuracy)))
-        costs = evaluation.costs
-        reward = objective.reward(
-            accuracy,
-            costs.latency_ms.value if costs else None,
-            costs.energy_mj.value if costs else None,
-            evaluation.sequence,
-        )
-        return reward, evaluation.accuracy

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 
 LEAST_FOR_SLOPE = 5
 """Children trained at two rungs below which the line's slope is taken to be 1."""
+SLOPE_SPREAD = 0.5
+"""Standard deviation, around 1, of the slopes that are expected before any are seen."""
 GROUP = "fidelity"
 
 
@@ -124,17 +126,16 @@ class Line:
 def lines_to_the_top(results: Sequence[RungResult], rungs: int) -> list[Line]:
     """For each rung, the line that brings its accuracies to those of the top rung.
 
-    Least squares over the children trained at it and at the next rung that has any of them, slope at least 0; with
-    fewer than 5 the mean difference alone, with none no change.
+    Fitted to the children trained at it and at the rung above it with which it has most children in common (the lowest of
+    those); with none no change.
     """
     lines = {rungs - 1: Line(1.0, 0.0)}
     for rung in reversed(range(rungs - 1)):
-        lines[rung] = Line(1.0, 0.0)
-        for upper in range(rung + 1, rungs):
-            below, above = _pairs(results, rung, upper)
-            if len(below):
-                lines[rung] = lines[upper].after(fitted_line(below, above))
-                break
+        pairs = [(upper, _pairs(results, rung, upper)) for upper in range(rung + 1, rungs)]
+        upper, (below, above) = max(pairs, key=lambda pair: len(pair[1][0]))
+        lines[rung] = (
+            lines[upper].after(fitted_line(below, above)) if len(below) else Line(1.0, 0.0)
+        )
     return [lines[rung] for rung in range(rungs)]
 
 
@@ -147,9 +148,15 @@ def _pairs(results: Sequence[RungResult], lower: int, upper: int) -> tuple[Float
 
 
 def fitted_line(below: Floats, above: Floats) -> Line:
-    """Least squares over children at two rungs, slope at least 0; with fewer than 5 the mean difference alone."""
-    spread = float(below.var())
-    slope = 1.0
-    if len(below) >= LEAST_FOR_SLOPE and spread > 1e-12:
-        slope = max(0.0, float(np.mean((below - below.mean()) * (above - above.mean()))) / spread)
+    """Least squares over children at two rungs, the slope at least 0 and as near to 1 as its standard error leaves open.
+
+    The slope is the mean of a normal distribution around 1 and of that around the fitted one, weighted by precision. With fewer
+    than 5 children it is 1: the mean difference alone.
+    """
+    slope, count = 1.0, len(below)
+    x, y = below - below.mean(), above - above.mean()
+    if count >= LEAST_FOR_SLOPE and float(x @ x) > 1e-12:
+        found = float(x @ y) / float(x @ x)
+        error = float(np.sum((y - found * x) ** 2)) / (count - 2) / float(x @ x)  # squared
+        slope = max(0.0, (found * SLOPE_SPREAD**2 + error) / (SLOPE_SPREAD**2 + error))
     return Line(slope, float(above.mean()) - slope * float(below.mean()))

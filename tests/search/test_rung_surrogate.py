@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.surrogates import GaussianProcess, RungResult, RungSurrogate
-from search.surrogates.rungs import lines_to_the_top
+from search.surrogates.rungs import fitted_line, lines_to_the_top
 from tests.search.strategy_toys import toy_accuracy, toy_space
 
 COSTS = (0.1, 0.3, 1.0)
@@ -26,6 +26,21 @@ def test_lines_bring_a_rung_to_the_top() -> None:
     lines = lines_to_the_top(results, 3)
     assert [lines[2](0.4), lines[1](0.4)] == pytest.approx([0.4, 0.7])
     assert [lines[0](a) for a in lowest] == pytest.approx(list(top))
+
+
+def test_a_slope_that_is_not_sure_is_nearer_to_one() -> None:
+    """By hand: x of sum of squares 10, slope 3, residuals of sum of squares 30, so a variance of 30/3/10 = 1 against 0.25."""
+    below = np.array([-2.0, -1, 0, 1, 2])
+    above = 3 * below + np.sqrt(30 / 14) * np.array([1.0, -2, 2, -2, 1])
+    assert fitted_line(below, above).slope == pytest.approx((3 * 0.25 + 1) / 1.25)
+    assert fitted_line(below, 3 * below).slope == pytest.approx(3)
+
+
+def test_a_rung_is_read_through_the_one_with_which_it_shares_most_children() -> None:
+    """As shared weights are: all probes are trained in full, few children at the rung between."""
+    results = [result(i, 0, 0.1) for i in range(6)] + [result(i, 2, 0.9) for i in range(6)]
+    results += [result(6, 0, 0.1), result(6, 1, 0.2)]
+    assert lines_to_the_top(results, 3)[0](0.1) == pytest.approx(0.9)
 
 
 def test_few_pairs_give_an_offset_and_none_give_nothing() -> None:
