@@ -50,6 +50,7 @@ from search import HalvingConfig
 from search.halving import HalvingSearch
 from search.halving_config import rungs_of
 from search.strategies import EvolutionConfig, PPOConfig, RandomConfig, make_strategy
+from search.windowed_search import WindowedSearch
 
 MEAN_S, OWN_SIGMA, TRY_SIGMA = 600.0, 0.3, 0.4
 SEED = 0
@@ -59,7 +60,7 @@ FULL = Fidelity(name="search", epochs=EPOCHS)
 
 @dataclass(frozen=True)
 class Case:
-    """A row: what searches, on how many workers, proposals a batch (with halving: the window)."""
+    """A row: what searches, on how many workers, proposals a batch (with halving, or asynchronous: the window)."""
 
     strategy: str
     workers: int
@@ -67,6 +68,11 @@ class Case:
     trials: int
     straggler_factor: float | None = 3.0
     halving: bool = False
+    asynchronous: bool = False
+
+    @property
+    def windowed(self) -> bool:
+        return self.halving or self.asynchronous
 
     @property
     def name(self) -> str:
@@ -89,7 +95,26 @@ CASES = [
         for workers, trials in ((8, 512), (64, 1024), (256, 2048))
     ),
     *(Case("ppo", workers, workers, trials) for workers, trials in ((8, 128), (64, 512))),
+    *(
+        Case(strategy, workers, workers + workers // 4, trials, asynchronous=True)
+        for strategy, workers, trials in (
+            ("random", 8, 512),
+            ("random", 64, 1024),
+            ("random", 256, 2048),
+            ("random", 256, 8192),
+            ("evolution", 64, 1024),
+            ("evolution", 256, 2048),
+            ("ppo", 8, 128),
+            ("ppo", 64, 512),
+        )
+    ),
+    *(
+        Case("random", workers, workers + workers // 4, trials, halving=True, asynchronous=True)
+        for workers, trials in ((64, 512), (256, 1024))
+    ),
 ]
+ASYNCHRONOUS_BATCH = 8
+"""Proposals that a strategy makes at a time there."""
 
 
 @dataclass
@@ -128,9 +153,11 @@ class MacsCosting(Costing):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="rows whose name begins so, such as random-8")
+    parser.add_argument("--asynchronous", action="store_true", help="those rows alone")
     parser.add_argument("--memory", type=int, nargs="?", const=20_000, metavar="N")
     options = parser.parse_args()
     cases = [case for case in CASES if case.name.startswith(options.only or "")]
+    cases = [case for case in cases if case.asynchronous or not options.asynchronous]
     if options.memory:
         cases = [
             Case("random", 256, 512, options.memory),
@@ -152,11 +179,13 @@ def main() -> None:
 
 
 def line(case: Case, row: Row) -> str:
-    batch = f"{case.batch} under way, halving" if case.halving else case.batch
+    batch = f"{case.batch} under way" if case.windowed else f"{case.batch}"
+    batch += ", halving" * case.halving + ", asynchronous" * case.asynchronous
     factor = "–" if case.straggler_factor is None else f"{case.straggler_factor:g}"
-    best = "–" if case.halving else f"{100 * row.at_best:.0f} %"
-    # with halving, what a worker gets next may wait for other results by design
-    dispatch = "– | –" if case.halving else "{:.1f} | {:.1f}".format(*row.dispatch_ms)
+    best = "–" if case.windowed else f"{100 * row.at_best:.0f} %"
+    # in order of proposal, what a worker gets next may wait for other results by design
+    waits = case.halving and not case.asynchronous
+    dispatch = "– | –" if waits else "{:.1f} | {:.1f}".format(*row.dispatch_ms)
     return (
         f"{case.strategy} | {case.workers} | {batch} | {case.trials} | {factor} | {100 * row.utilisation:.1f} % | {best} | {row.hours:.1f} "
         f"| {dispatch} | {row.crashed} | {row.killed} | {row.lost} | {row.doubled} | {row.wall_s:.0f}"
@@ -184,7 +213,7 @@ def run(case: Case) -> Row:
         session = ledger.session(
             "scale", case.strategy, SEED, budget=case.trials, space=space, evaluator=evaluator, costing=MacsCosting(),
             objective=make_objective(MinMaxConfig(), bounds_of(macs)), limits=LimitsConfig(), fidelity=FULL, training_seed=SEED,
-            on_result=memory.count,
+            by_arrival=case.asynchronous, on_result=memory.count,
         )  # fmt: skip
         started = time.perf_counter()
         search(case, space, session, Path(folder))
@@ -235,19 +264,22 @@ def bounds_of(macs: list[int]) -> ObjectiveBounds:
 
 
 def search(case: Case, space: StagedSpace, session: LedgerSession, folder: Path) -> None:
+    batch = ASYNCHRONOUS_BATCH if case.asynchronous else case.batch
     configs = {
-        "random": RandomConfig(batch_size=case.batch),
-        "evolution": EvolutionConfig(population=max(20, case.batch), batch_size=case.batch),
-        "ppo": PPOConfig(batch_size=case.batch) if case.strategy == "ppo" else None,
+        "random": RandomConfig(batch_size=batch),
+        "evolution": EvolutionConfig(population=max(20, case.batch), batch_size=batch),
+        "ppo": PPOConfig(batch_size=batch) if case.strategy == "ppo" else None,
     }
     strategy = make_strategy(
         configs[case.strategy],
         space=space,
         bounds=CostBounds(space, None, LimitsConfig()),
         seed=SEED,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=None if case.windowed else folder / "checkpoints",
     )
-    if case.halving:
+    if case.asynchronous and not case.halving:
+        WindowedSearch(strategy, case.batch).run(session)
+    elif case.halving:
         halving = HalvingConfig.model_validate({"rungs": [{"epochs": 3}], "window": case.batch})
         HalvingSearch(strategy, halving, rungs_of(halving, FULL)).run(session)
     else:

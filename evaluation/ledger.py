@@ -50,10 +50,12 @@ class Ledger:
         training_seed: int,
         replicate: int = 0,
         prediction: ExpectedCosts | None = None,
+        by_arrival: bool = False,
         on_result: Callable[[Evaluation], None] | None = None,
     ) -> LedgerSession:
         """Open the session (run, strategy, seed); one that exists is replayed from its beginning.
 
+        `by_arrival`: results are handed back as they come, not in order of proposal.
         `prediction` answers the searcher's questions about costs, where that is not for `costing`, which judges.
 
         Raises:
@@ -83,7 +85,14 @@ class Ledger:
             )
         if budget != record.budget:
             self._storage.set_budget(record, budget)
-        return LedgerSession(self._storage, record, scoring, budget=budget, on_result=on_result)
+        return LedgerSession(
+            self._storage,
+            record,
+            scoring,
+            budget=budget,
+            by_arrival=by_arrival,
+            on_result=on_result,
+        )
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions, in order of their making."""

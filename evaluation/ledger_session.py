@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from evaluation.scoring import Scoring, checked_result, is_lost, without_effort
 from evaluation.session_log import Answers, ReplayLog
 from evaluation.storage import Storage
 from evaluation.tables import LoggedProposal, SessionRecord
+from evaluation.under_way import UnderWay
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +45,9 @@ class LedgerSession:
     (those may be asked for again, and pay then). What it cost counts from when it is handed back, and until then
     what it may cost: so the account depends on the order of proposals alone, never on which child ended first.
 
+    Evaluations are handed back in order of proposal, or with `by_arrival` in the order in which they came: that is logged with
+    each, and repeated by a session over the log.
+
     Attributes:
         budget: what all proposals together may cost.
         on_result: called with each evaluation that this session hands out, replayed ones included, as soon as it
@@ -60,6 +62,7 @@ class LedgerSession:
         scoring: Scoring,
         *,
         budget: float,
+        by_arrival: bool = False,
         on_result: Callable[[Evaluation], None] | None = None,
     ) -> None:
         self.budget = budget
@@ -70,8 +73,7 @@ class LedgerSession:
         self._scoring = scoring
         self._log = ReplayLog(storage, record)
         self._given = PackedEvaluations(record.space_digest)  # what was handed out
-        self._ahead: deque[Evaluation | None] = deque()  # those after them; None while open
-        self._may_cost: deque[float] = deque()  # likewise
+        self._ahead = UnderWay(by_arrival=by_arrival, arrived=self._log.results)
         self._spent = 0.0
         self._answers = Answers()
         self._children = Children(storage, scoring)
@@ -96,7 +98,7 @@ class LedgerSession:
     @property
     def remaining(self) -> float:
         """What is left of the budget when everything under way is paid."""
-        return max(0.0, self.budget - self._spent - sum(self._may_cost))
+        return max(0.0, self.budget - self._spent - self._ahead.may_cost)
 
     @property
     def under_way(self) -> int:
@@ -183,7 +185,7 @@ class LedgerSession:
         for number in range(sequence):
             evaluation = self._log[number].evaluation
             assert evaluation is not None, "all of them are finished"
-            self._ahead.append(None)
+            assert evaluation.arrival is None, "nothing is under way at a checkpoint"
             self._replay(evaluation)
             self._hand_out(number + 1)
         for evaluation in self.history:
@@ -204,7 +206,7 @@ class LedgerSession:
         results: list[Evaluation] = []
         while len(results) < len(batch):
             self.submit(batch[len(results) :])
-            results += self.collect()
+            results += sorted(self.collect(), key=lambda evaluation: evaluation.sequence)
         return results
 
     def submit(self, batch: Sequence[Choices], fidelity: Fidelity | None = None) -> list[int]:
@@ -245,7 +247,7 @@ class LedgerSession:
         return list(range(first, self._made))
 
     def collect(self, count: int | None = None) -> list[Evaluation]:
-        """Evaluate what was submitted; one evaluation a proposal not yet handed out, in order.
+        """Evaluate what was submitted; one evaluation a proposal not yet handed out, in the session's order.
 
         With `count`, only the next so many are waited for (fewer where fewer were submitted), while the children of
         later proposals train already, and go on training when this returns.
@@ -277,7 +279,7 @@ class LedgerSession:
 
     def _finish_until(self, until: int) -> None:
         try:
-            while None in islice(self._ahead, until - len(self._given)):
+            while not self._ahead.ready(until - len(self._given)):
                 for finished in self._children.next_results():
                     self._finish(finished)
         except BaseException:
@@ -287,9 +289,7 @@ class LedgerSession:
     def _hand_out(self, until: int) -> list[Evaluation]:
         handed = []
         while len(self._given) < until:
-            evaluation = self._ahead.popleft()
-            assert evaluation is not None, "handed out before it is known"
-            self._may_cost.popleft()
+            evaluation = self._ahead.hand_back()
             self._given.append(evaluation)
             self._spent += evaluation.charged
             handed.append(evaluation)
@@ -339,7 +339,6 @@ class LedgerSession:
         logged = self._log[sequence] if sequence < len(self._log) else None
         if logged is not None:
             self._check_replay(logged, architecture, reduced)
-        self._ahead.append(None)
         if logged is not None and logged.evaluation is not None:
             self._replay(logged.evaluation)
             return
@@ -352,11 +351,11 @@ class LedgerSession:
         )
         self._answers.ask(key)
         evaluation = self._answer_at_once(proposal)
+        pays = evaluation is None and self._children.add(proposal)
+        self._ahead.add(sequence, self._cost(reduced) if pays else 0.0)
         if evaluation is not None:
             proposal = replace(proposal, evaluation=evaluation)
             self._settle(evaluation)
-        pays = evaluation is None and self._children.add(proposal)
-        self._may_cost.append(self._cost(reduced) if pays else 0.0)
         self._free_in_a_row = 0 if pays else self._free_in_a_row + 1
         if logged is None:
             new.append(proposal)
@@ -378,10 +377,11 @@ class LedgerSession:
         """Take a logged evaluation as this session's own."""
         is_first = (key := _key(evaluation)) not in self._answers
         self._answers.ask(key)
-        self._settle(evaluation)
         # a child that was lost might have cost as much as any other until it was handed back
         lost = is_first and is_lost(evaluation.result)
-        self._may_cost.append(self._cost(evaluation.fidelity) if lost else evaluation.charged)
+        may_cost = self._cost(evaluation.fidelity) if lost else evaluation.charged
+        self._ahead.add(evaluation.sequence, may_cost)
+        self._settle(evaluation)
         is_free = evaluation.charged == 0 and not is_lost(evaluation.result)
         self._free_in_a_row = self._free_in_a_row + 1 if is_free else 0
 
@@ -409,6 +409,7 @@ class LedgerSession:
             is_new=proposal.is_new,
             rejected=refusal,
             fidelity=proposal.fidelity,
+            arrival=self._ahead.arrival(),
         )
 
     def _finish(self, finished: Finished) -> None:
@@ -426,7 +427,10 @@ class LedgerSession:
         payer, *repeats = child.proposals
         cost = 0.0 if lost else child.task.fidelity.cost
         evaluations = [self._evaluation(payer, result, charged=cost)]
-        evaluations += [self._evaluation(p, without_effort(result), charged=0.0) for p in repeats]
+        evaluations += [
+            self._evaluation(repeat, without_effort(result), charged=0.0, later=1 + number)
+            for number, repeat in enumerate(repeats)
+        ]
         to_cache = finished.trained and not lost
         entry = (self._scoring.key(child.task), result) if to_cache else None
         self._storage.finish(self._record, evaluations, cache=entry)
@@ -437,7 +441,7 @@ class LedgerSession:
             self._tell(evaluation)
 
     def _evaluation(
-        self, proposal: LoggedProposal, result: ChildResult, *, charged: float
+        self, proposal: LoggedProposal, result: ChildResult, *, charged: float, later: int = 0
     ) -> Evaluation:
         shares = result.exit_shares if result.accuracy is not None else None
         costs = self._scoring.costs(proposal.architecture, shares)
@@ -450,26 +454,27 @@ class LedgerSession:
             charged=charged,
             is_new=proposal.is_new,
             fidelity=proposal.fidelity,
+            arrival=self._ahead.arrival(later),
         )
 
     def _settle(self, evaluation: Evaluation) -> None:
         """Put a durable evaluation into the account."""
-        self._ahead[evaluation.sequence - len(self._given)] = evaluation
+        self._ahead.settle(evaluation)
         if evaluation.result is not None and not is_lost(evaluation.result):
             self._answers.answer(_key(evaluation), evaluation.sequence)
 
     def _at(self, sequence: int) -> Evaluation:
         """A proposal that has its evaluation, handed out or not."""
-        given = len(self._given)
-        evaluation = self._given[sequence] if sequence < given else self._ahead[sequence - given]
-        assert evaluation is not None, "asked for before it is known"
-        return evaluation
+        if sequence in self._ahead:
+            evaluation = self._ahead[sequence]
+            assert evaluation is not None, "asked for before it is known"
+            return evaluation
+        return self._given.of_sequence(sequence)
 
     def _announce(self, first: int) -> None:
         """Tell of those from sequence `first` on that are known at once; none of them was handed out."""
-        for evaluation in islice(self._ahead, first - len(self._given), None):
-            if evaluation is not None:
-                self._tell(evaluation)
+        for evaluation in list(self._ahead.known_from(first)):
+            self._tell(evaluation)
 
     def _tell(self, evaluation: Evaluation) -> None:
         if self.on_result is not None:

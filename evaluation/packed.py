@@ -19,7 +19,7 @@ BLOCK = 256
 
 
 class PackedEvaluations:
-    """A list that grows at its end; in order of sequence, from 0.
+    """A list that grows at its end.
 
     What is read is equal to what was appended, and need not be the same object.
 
@@ -33,11 +33,14 @@ class PackedEvaluations:
         self._blocks: list[bytes] = []
         self._latest: list[Evaluation] = []
         self._unpacked: tuple[int, list[Evaluation]] = (-1, [])  # the block read last
+        self._places: dict[int, int] = {}  # of sequences that are not at their own place
 
     def __len__(self) -> int:
         return len(self._blocks) * BLOCK + len(self._latest)
 
     def append(self, evaluation: Evaluation) -> None:
+        if evaluation.sequence != len(self):
+            self._places[evaluation.sequence] = len(self)
         self._latest.append(evaluation)
         if len(self._latest) == BLOCK:
             rows = [self._row(each) for each in self._latest]
@@ -48,6 +51,10 @@ class PackedEvaluations:
         """`index` from 0 on."""
         block, place = divmod(index, BLOCK)
         return self._block(block)[place]
+
+    def of_sequence(self, sequence: int) -> Evaluation:
+        """The one with this number, which must be in it."""
+        return self[self._places.get(sequence, sequence)]
 
     def between(self, first: int, end: int) -> Iterator[Evaluation]:
         """Those from `first` on that come before `end`, which is at most the length."""
@@ -62,8 +69,7 @@ class PackedEvaluations:
             return self._latest
         if self._unpacked[0] != number:
             rows = marshal.loads(zlib.decompress(self._blocks[number]))
-            first = number * BLOCK
-            self._unpacked = number, [self._evaluation(first + i, r) for i, r in enumerate(rows)]
+            self._unpacked = number, [self._evaluation(row) for row in rows]
         return self._unpacked[1]
 
     def _row(self, e: Evaluation) -> tuple[Any, ...]:
@@ -71,6 +77,7 @@ class PackedEvaluations:
         architecture = e.architecture
         label = architecture.label
         return (
+            int(e.sequence),
             tuple(int(choice) for choice in architecture.choices),
             architecture.digest,
             None if label == architecture.digest else label,
@@ -81,6 +88,7 @@ class PackedEvaluations:
             bool(e.is_new),
             e.rejected,
             None if e.fidelity is None else self._number(e.fidelity),
+            None if e.arrival is None else int(e.arrival),
         )
 
     def _number(self, fidelity: Fidelity) -> int:
@@ -88,8 +96,9 @@ class PackedEvaluations:
             self._fidelities.append(fidelity)
         return self._fidelities.index(fidelity)
 
-    def _evaluation(self, sequence: int, row: tuple[Any, ...]) -> Evaluation:
-        choices, digest, label, result, costs, reward, charged, is_new, rejected, fidelity = row
+    def _evaluation(self, row: tuple[Any, ...]) -> Evaluation:
+        sequence, choices, digest, label, result, costs, reward, charged, is_new, *rest = row
+        rejected, fidelity, arrival = rest
         return Evaluation(
             sequence=sequence,
             architecture=Architecture(self._space_digest, choices, digest, label or digest),
@@ -100,6 +109,7 @@ class PackedEvaluations:
             is_new=is_new,
             rejected=rejected,
             fidelity=None if fidelity is None else self._fidelities[fidelity],
+            arrival=arrival,
         )
 
 

@@ -136,6 +136,7 @@ class Evaluation:
         is_new: the session asked for this key for the first time.
         rejected: which hard limit the network breaks ("latency_ms 3.1 > 2.0"), else "".
         fidelity: at what reduced fidelity the child was trained; None: at the session's own, in full.
+        arrival: place among the session's results as they came, from 0; None where they are handed back in order of proposal.
     """
 
     sequence: int
@@ -147,6 +148,7 @@ class Evaluation:
     is_new: bool
     rejected: str = ""
     fidelity: Fidelity | None = None
+    arrival: int | None = None
 
     @property
     def is_full(self) -> bool:

@@ -42,9 +42,17 @@ def check_row(row: sa.Row[Any]) -> None:
 
 
 def bring_up(connection: sa.Connection, version: str) -> None:
-    """From an older version to the present one: fidelities came with 2, checksums with 3."""
+    """From an older version to the present one: fidelities came with 2, checksums with 3, arrivals with 4."""
     if version == "1":  # all of a session's children had its own fidelity
         connection.exec_driver_sql("ALTER TABLE proposals ADD COLUMN fidelity TEXT")
+    connection.exec_driver_sql("ALTER TABLE proposals ADD COLUMN arrival INTEGER")
+    if version in ("1", "2"):
+        _add_checksums(connection)
+    newer = sa.update(meta_table).where(meta_table.c.name == "schema_version")
+    connection.execute(newer.values(value=str(SCHEMA_VERSION)))
+
+
+def _add_checksums(connection: sa.Connection) -> None:
     for table in checked_tables:
         connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN checksum VARCHAR(16)")
         for row in connection.execute(sa.select(table)).all():
@@ -52,8 +60,6 @@ def bring_up(connection: sa.Connection, version: str) -> None:
             same = [column == values[column.name] for column in table.primary_key]
             update = sa.update(table).where(*same)
             connection.execute(update.values(checksum=_checksum(values)))
-    newer = sa.update(meta_table).where(meta_table.c.name == "schema_version")
-    connection.execute(newer.values(value=str(SCHEMA_VERSION)))
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

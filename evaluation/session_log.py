@@ -39,6 +39,11 @@ class ReplayLog:
             first, self._page = sequence, self._storage.page(self._record, sequence)
         return self._page[sequence - first]
 
+    @property
+    def results(self) -> int:
+        """How many proposals have a result."""
+        return self.finished(self._length)
+
     def finished(self, before: int) -> int:
         """How many of the proposals before this number have a result."""
         return min(before, self._length) - sum(sequence < before for sequence in self._open)

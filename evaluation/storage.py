@@ -138,7 +138,7 @@ class Storage:
             if version is None:
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
                 connection.execute(sa.insert(meta_table).values(row))
-            elif version in ("1", "2"):
+            elif version in ("1", "2", "3"):
                 bring_up(connection, version)
             elif version != str(SCHEMA_VERSION):
                 raise LedgerError(

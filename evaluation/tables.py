@@ -21,8 +21,8 @@ from evaluation.codec import (
 )
 from evaluation.results import Evaluation, Fidelity
 
-SCHEMA_VERSION = 3
-"""2 added the column `proposals.fidelity`, 3 checksums; `row_checks.bring_up` brings older ledgers up."""
+SCHEMA_VERSION = 4
+"""2 added the column `proposals.fidelity`, 3 checksums, 4 `proposals.arrival`; `row_checks.bring_up` brings older ledgers up."""
 
 metadata = sa.MetaData()
 
@@ -63,6 +63,7 @@ proposals_table = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("costs", sa.Text),
     sa.Column("fidelity", sa.Text),  # JSON of a reduced one; NULL: the session's own
+    sa.Column("arrival", sa.Integer),  # where results are handed back in that order
     sa.Column("checksum", sa.String(16)),
 )
 
@@ -137,6 +138,7 @@ NO_OUTCOME = {
     "reward": None,
     "result": None,
     "costs": None,
+    "arrival": None,
 }
 
 
@@ -163,6 +165,7 @@ def outcome_values(evaluation: Evaluation) -> dict[str, Any]:
         "reward": evaluation.reward,
         "result": result_to_json(evaluation.result) if evaluation.result else None,
         "costs": costs_to_json(evaluation.costs) if evaluation.costs else None,
+        "arrival": evaluation.arrival,
     }
 
 
@@ -198,6 +201,7 @@ def logged_proposal(row: sa.Row[Any], space_digest: str) -> LoggedProposal:
             is_new=row.is_new,
             rejected=row.rejected,
             fidelity=fidelity,
+            arrival=row.arrival,
         )
     return LoggedProposal(
         sequence=row.sequence,

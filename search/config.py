@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evaluation import Fidelity
 from search.halving_config import HalvingConfig
 from search.strategies import (
+    EvolutionConfig,
     PlainPPOConfig,
     PPOConfig,
     RandomConfig,
@@ -18,6 +19,8 @@ from search.strategies import (
 
 HALVING_STRATEGIES = (PPOConfig, SurrogateConfig, RandomConfig)
 """Those whose strategies propose without evaluating, and tell fidelities apart where they learn."""
+ASYNCHRONOUS_STRATEGIES = (*HALVING_STRATEGIES, EvolutionConfig)
+"""Those whose strategies propose without evaluating."""
 RECALIBRATE_FROM = 200
 """Children; below, measuring during the search is off unless asked for."""
 
@@ -44,6 +47,20 @@ class RecalibrationConfig(BaseModel):
         if self.every is not None:
             return self.every
         return RECALIBRATE_FROM // 2 if budget >= RECALIBRATE_FROM else 0
+
+
+class AsynchronousConfig(BaseModel):
+    """Results in the order in which they come; see `search.windowed_search`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: int = Field(
+        16,
+        ge=1,
+        le=100_000,
+        description="children under way at a time: a little more than there are workers, so that none waits while the strategy "
+        "thinks. With search.halving it stands in for halving.window",
+    )
 
 
 class SearchConfig(BaseModel):
@@ -75,6 +92,19 @@ class SearchConfig(BaseModel):
         description="train children cheaply first, and only promising ones further; the controls, too; "
         "null: all in full",
     )
+    asynchronous: AsynchronousConfig | None = Field(
+        None,
+        description="learn from each result when it comes, so that no worker waits for another one's child; the controls, "
+        "too. What is proposed then depends on how fast workers are: a stopped run goes on exactly, but another run "
+        "with the same seed differs. null: the same for any number of workers",
+    )
+
+    @property
+    def window(self) -> int | None:
+        """Children under way at a time; None where whole batches are waited for."""
+        if self.asynchronous is not None:
+            return self.asynchronous.window
+        return self.halving.window if self.halving is not None else None
 
     @property
     def follows_budget(self) -> list[str]:
@@ -93,6 +123,17 @@ class SearchConfig(BaseModel):
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise ValueError(f"{', '.join(twice)} stands twice among strategy and controls")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_asynchronous(self) -> SearchConfig:
+        if self.asynchronous is not None:
+            for config in (self.strategy, *self.controls):
+                if not isinstance(config, ASYNCHRONOUS_STRATEGIES):
+                    raise ValueError(
+                        f"search.asynchronous: {config.name} evaluates its proposals batch by batch; strategy and controls may be "
+                        "ppo, surrogate, evolution and random, or leave asynchronous out"
+                    )
         return self
 
     @model_validator(mode="after")

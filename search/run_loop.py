@@ -27,6 +27,7 @@ from search.stopping import StopRules
 from search.strategies import StrategyConfig, make_strategy
 from search.strategy import BatchStrategy, Strategy
 from search.summary import RunSummary
+from search.windowed_search import WindowedSearch
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +71,11 @@ def _start_workers(parts: RunParts, clock: RunClock) -> None:
         parts.on_phase(Phase("starting workers"))
         with clock.phase("start"):
             parts.evaluator.warm_up()
-    halving, workers = parts.search.halving, len(parts.evaluator.status())
-    if halving is not None and halving.window < workers:
+    window, workers = parts.search.window, len(parts.evaluator.status())
+    if window is not None and window < workers:
         _log.warning(
-            "search.halving.window %d keeps that many of %d workers busy; make it twice as many as workers",
-            halving.window,
+            "a window of %d (search.halving or search.asynchronous) keeps that many of %d workers busy; make it larger",
+            window,
             workers,
         )
 
@@ -87,7 +88,7 @@ def _search_with(
     rules: StopRules,
 ) -> tuple[LedgerSession, Learnt]:
     """One strategy until its budget is spent. What the ledger already holds is replayed, not repeated."""
-    session, halving = open_session(parts, config.name), parts.search.halving
+    session = open_session(parts, config.name)
     logged = session.logged
     parts.on_phase(SessionStarted(session.name, session.budget, logged))
     if session.unpaid > 0:
@@ -108,19 +109,27 @@ def _search_with(
         bounds=parts.bounds,
         seed=parts.seed,
         objective=parts.objective,
-        # checkpoints are taken between batches, and with halving something is always under way
-        checkpoint_dir=None if halving else checkpoint_dir(parts, session),
+        # checkpoints are taken between batches, and with a window something is always under way
+        checkpoint_dir=None if parts.search.window else checkpoint_dir(parts, session),
     )
     started = time.monotonic()
+    searcher = _searcher(parts, strategy)
     with recalibrated(parts, session):
-        searcher: Strategy | HalvingSearch = strategy
-        if halving is not None:
-            assert isinstance(strategy, BatchStrategy), "checked by SearchConfig"
-            searcher = HalvingSearch(strategy, halving, parts.rungs)
         searcher.run(session)
     mirror.flush()
     _log.info("%s ended after %.1f s", session.name, time.monotonic() - started)
     return session, searcher.learnt(session)
+
+
+def _searcher(parts: RunParts, strategy: Strategy) -> Strategy | WindowedSearch:
+    """What runs `strategy`: by default itself, batch by batch."""
+    halving, window = parts.search.halving, parts.search.window
+    if window is None:
+        return strategy
+    assert isinstance(strategy, BatchStrategy), "checked by SearchConfig"
+    if halving is None:
+        return WindowedSearch(strategy, window)
+    return HalvingSearch(strategy, halving, parts.rungs, window)
 
 
 def _finish(parts: RunParts, history: Sequence[Evaluation]) -> tuple[Final, ...]:

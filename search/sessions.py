@@ -25,6 +25,7 @@ def open_session(parts: RunParts, name: str, *, budget: float | None = None) -> 
         limits=parts.limits,
         fidelity=parts.schedule.search,
         training_seed=parts.training_seed,
+        by_arrival=parts.search.asynchronous is not None,
     )
 
 

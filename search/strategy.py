@@ -54,7 +54,7 @@ class Strategy(ABC):
 
 
 class BatchStrategy(Strategy):
-    """One that can say what it would evaluate next while others are still under way: what `HalvingSearch` asks.
+    """One that can say what it would evaluate next while others are still under way: what `WindowedSearch` asks.
 
     `start` once, then `propose` as often as new architectures are wanted; nothing else of the process disturbs what
     is random about them.

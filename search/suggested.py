@@ -40,8 +40,8 @@ def _promising(
     parts: RunParts, limits: LimitsConfig, history: Sequence[Evaluation], better_than: float
 ) -> list[Architecture]:
     config = parts.search.strategy
-    if not isinstance(config, PPOConfig) or parts.dataset is None or parts.search.halving:
-        return []  # (with halving there are no checkpoints)
+    if not isinstance(config, PPOConfig) or parts.dataset is None or parts.search.window:
+        return []  # (with a window of children under way there are no checkpoints)
     from search.strategies.ppo import PPOSearch  # loads torch and Stable-Baselines3
 
     session = open_session(parts, config.name)

@@ -12,7 +12,7 @@ from archspace import Choices
 from envs import CostBounds
 from evaluation import Evaluation, LedgerSession
 from search.strategies._novelty import Novelty
-from search.strategy import Strategy
+from search.strategy import BatchStrategy
 
 
 class EvolutionConfig(BaseModel):
@@ -28,12 +28,13 @@ class EvolutionConfig(BaseModel):
     batch_size: int = Field(4, ge=1, description="children bred from one state of the population")
 
 
-class RegularisedEvolution(Strategy):
+class RegularisedEvolution(BatchStrategy):
     """The best of a random tournament is mutated in one decision; the oldest of the population dies.
 
-    Batch-synchronous: `batch_size` children are bred from the same population, evaluated together, and
-    enter in proposal order, so the result does not depend on which child finishes first. A mutant that was
-    asked for already is bred again; after 50 of them a random architecture takes its place.
+    Batch by batch, `batch_size` children are bred from the same population, evaluated together, and
+    enter in proposal order, so the result does not depend on which child finishes first; asynchronously (as published)
+    they enter as they are handed back. A mutant that was asked for already is bred again; after 50 of them a random
+    architecture takes its place.
     """
 
     name: ClassVar[str] = "evolution"
@@ -41,21 +42,27 @@ class RegularisedEvolution(Strategy):
     def __init__(self, config: EvolutionConfig, bounds: CostBounds, seed: int) -> None:
         super().__init__(bounds, seed)
         self._config = config
-        self._rng = np.random.default_rng(seed)
-        self._novelty = Novelty(self.space)
-        self._alive: deque[Evaluation] = deque()
+        self._alive: deque[Evaluation] = deque(maxlen=config.population)
 
     def search(self, session: LedgerSession) -> None:
-        config = self._config
+        self.start(session)
+        while True:
+            session.evaluate(self.propose(session))
+
+    def start(self, session: LedgerSession) -> None:
         self._rng = np.random.default_rng(self.seed)
         self._novelty = Novelty(self.space)
-        self._alive = deque(maxlen=config.population)
-        while True:
-            growing = config.population - len(self._alive)
-            size = min(growing, config.batch_size) if growing else config.batch_size
-            sources = [self._random] if growing else [self._mutant, self._random]
-            batch = self._novelty.take_up_to(size, *sources)
-            self._alive.extend(e for e in session.evaluate(batch) if not e.rejected)
+        self._alive.clear()
+        self._seen = 0
+
+    def propose(self, session: LedgerSession) -> list[Choices]:
+        new = session.history[self._seen :]
+        self._seen += len(new)
+        self._alive.extend(evaluation for evaluation in new if not evaluation.rejected)
+        growing = self._config.population - len(self._alive)
+        size = min(growing or self._config.batch_size, self._config.batch_size)
+        sources = [self._random] if growing else [self._mutant, self._random]
+        return self._novelty.take_up_to(size, *sources)
 
     def _random(self) -> Choices:
         return self.space.sample(self._rng)

@@ -143,9 +143,9 @@ class PPOSearch(SurrogateSearch):
     ) -> list[Choices]:
         """The policy decides a batch, evaluates it and learns from its rewards.
 
-        With rungs a batch has no rewards of one kind to learn from, and candidates are taken at random.
+        Where it only proposes, there is no batch whose rewards it could wait for, and candidates are taken at random.
         """
-        if self.rungs:
+        if self.proposes_only:
             return super().without_surrogate(session, children)
         scaler = RewardScaler("rank", [child.reward for child in children])
         env: ArchitectureVecEnv[Evaluation] = ArchitectureVecEnv(

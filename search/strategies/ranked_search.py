@@ -35,6 +35,8 @@ class RankedSearch(BatchStrategy):
         self._ranked = config
         self._front = front
         self._state = SeparateState()
+        self.proposes_only = False
+        """Others evaluate what it proposes."""
 
     @abstractmethod
     def choose(
@@ -54,6 +56,7 @@ class RankedSearch(BatchStrategy):
         """
 
     def search(self, session: LedgerSession) -> None:
+        self.proposes_only = False
         with self._state.inside():
             self.begin(session)
             while True:
@@ -66,6 +69,7 @@ class RankedSearch(BatchStrategy):
         self.known: set[Choices] = set()
 
     def start(self, session: LedgerSession) -> None:
+        self.proposes_only = True
         with self._state.inside_again():
             self.begin(session)
 

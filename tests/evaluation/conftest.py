@@ -11,6 +11,7 @@ import pytest
 from archspace import Architecture, Choices, Network, Shape, StagedSpace, StagedSpaceConfig
 from child_models import Dataset, DigitsConfig, load_data
 from evaluation import (
+    ChildPool,
     ChildResult,
     ChildTask,
     Costing,
@@ -77,6 +78,31 @@ class DigestEvaluator(Evaluator):
         self, tasks: Sequence[ChildTask]
     ) -> Iterator[tuple[int, TrainedChild | ChildResult]]:
         raise NotSupported("a fake")
+
+
+class LastFirst(ChildPool):
+    """Of the children under way, the one added last ends first."""
+
+    def __init__(self, evaluator: DigestEvaluator) -> None:
+        self._evaluator = evaluator
+        self.tasks: dict[int, ChildTask] = {}
+
+    def add(self, number: int, task: ChildTask) -> None:
+        assert number not in self.tasks
+        self.tasks[number] = task
+
+    def wait(self) -> list[tuple[int, ChildResult]]:
+        if not self.tasks:
+            return []
+        if self._evaluator.stop_after is not None:
+            if self._evaluator.stop_after == 0:
+                raise EvaluationError("stopped on purpose")
+            self._evaluator.stop_after -= 1
+        number = max(self.tasks)
+        return [(number, self._evaluator._result(self.tasks.pop(number)))]
+
+    def close(self) -> None:
+        self.tasks.clear()
 
 
 class DigestCosting(Costing):
@@ -181,3 +207,16 @@ def open_session(
 @pytest.fixture(scope="session")
 def data() -> Dataset:
     return load_data(DigitsConfig())
+
+
+@pytest.fixture
+def last_first(evaluator: DigestEvaluator, monkeypatch: pytest.MonkeyPatch) -> list[LastFirst]:
+    """All pools that were asked for."""
+    made: list[LastFirst] = []
+
+    def pool() -> ChildPool:
+        made.append(LastFirst(evaluator))
+        return made[-1]
+
+    monkeypatch.setattr(evaluator, "pool", pool)
+    return made

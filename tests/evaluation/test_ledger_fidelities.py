@@ -12,9 +12,6 @@ import pytest
 from archspace import Choices
 from evaluation import (
     BudgetExhausted,
-    ChildPool,
-    ChildResult,
-    ChildTask,
     EvaluationError,
     FailureReason,
     Fidelity,
@@ -23,48 +20,11 @@ from evaluation import (
     ReplayDivergence,
     child_seed,
 )
+from tests.evaluation.conftest import LastFirst
 
 Distinct = Callable[[int], list[Choices]]
 CHEAP = Fidelity(name="cheap", epochs=1, data_fraction=0.5, cost=0.25)
 FULL = Fidelity(name="search", epochs=2)
-
-
-class LastFirst(ChildPool):
-    """Of the children under way, the one added last ends first."""
-
-    def __init__(self, evaluator: Any) -> None:
-        self._evaluator = evaluator
-        self.tasks: dict[int, ChildTask] = {}
-
-    def add(self, number: int, task: ChildTask) -> None:
-        assert number not in self.tasks
-        self.tasks[number] = task
-
-    def wait(self) -> list[tuple[int, ChildResult]]:
-        if not self.tasks:
-            return []
-        if self._evaluator.stop_after is not None:
-            if self._evaluator.stop_after == 0:
-                raise EvaluationError("stopped on purpose")
-            self._evaluator.stop_after -= 1
-        number = max(self.tasks)
-        return [(number, self._evaluator._result(self.tasks.pop(number)))]
-
-    def close(self) -> None:
-        self.tasks.clear()
-
-
-@pytest.fixture
-def last_first(evaluator: Any, monkeypatch: pytest.MonkeyPatch) -> list[LastFirst]:
-    """All pools that were asked for."""
-    made: list[LastFirst] = []
-
-    def pool() -> ChildPool:
-        made.append(LastFirst(evaluator))
-        return made[-1]
-
-    monkeypatch.setattr(evaluator, "pool", pool)
-    return made
 
 
 def test_each_fidelity_of_a_child_is_paid_once(
@@ -251,13 +211,14 @@ def test_an_evaluator_that_forgets_a_child_is_caught(
         session.collect(1)
 
 
-def test_a_ledger_of_the_first_version_is_brought_up(
-    ledger_url: str, open_session: Any, distinct: Distinct, evaluator: Any
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_ledger_of_an_older_version_is_brought_up(
+    ledger_url: str, open_session: Any, distinct: Distinct, evaluator: Any, version: int
 ) -> None:
     batch = distinct(3)
     with Ledger(ledger_url) as ledger:
         before = open_session(ledger).evaluate(batch)
-    _make_old(ledger_url)
+    _make_old(ledger_url, version)
     with Ledger(ledger_url) as ledger:
         session = open_session(ledger)
         assert session.evaluate(batch) == before
@@ -271,20 +232,23 @@ def test_a_ledger_of_the_first_version_is_brought_up(
 
 def test_a_ledger_of_an_unknown_version_is_refused(ledger_url: str) -> None:
     Ledger(ledger_url).close()
-    _set_version(ledger_url, "4")
-    with pytest.raises(LedgerError, match="schema version 4, but this Netlathe knows 3"):
+    _set_version(ledger_url, "5")
+    with pytest.raises(LedgerError, match="schema version 5, but this Netlathe knows 4"):
         Ledger(ledger_url)
 
 
-def _make_old(url: str) -> None:
+def _make_old(url: str, version: int) -> None:
     path = Path(url.removeprefix("sqlite:///"))
     connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE proposals DROP COLUMN fidelity")
-    for table in ("sessions", "proposals", "results", "records"):
-        connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+    connection.execute("ALTER TABLE proposals DROP COLUMN arrival")
+    if version == 1:
+        connection.execute("ALTER TABLE proposals DROP COLUMN fidelity")
+    if version < 3:
+        for table in ("sessions", "proposals", "results", "records"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
     connection.commit()
     connection.close()
-    _set_version(url, "1")
+    _set_version(url, str(version))
 
 
 def _set_version(url: str, version: str) -> None:

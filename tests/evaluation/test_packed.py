@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,17 @@ def test_a_history_is_a_sequence() -> None:
         assert history[part] == expected[part]
     with pytest.raises(IndexError):
         history[2 * BLOCK]
+
+
+def test_those_that_arrived_in_another_order_are_found_by_sequence() -> None:
+    kept = PackedEvaluations(SPACE)
+    order = np.random.default_rng(0).permutation(BLOCK + 5).tolist()
+    expected = [replace(evaluation(number), arrival=place) for place, number in enumerate(order)]
+    for each in expected:
+        kept.append(each)
+    assert list(History(kept, len(kept))) == expected
+    by_sequence = sorted(expected, key=lambda each: each.sequence)
+    assert [kept.of_sequence(number) for number in range(BLOCK + 5)] == by_sequence
 
 
 def test_numpy_numbers_become_plain_ones() -> None:

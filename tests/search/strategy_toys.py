@@ -180,6 +180,7 @@ def toy_session(
     evaluator: Evaluator | None = None,
     latency_weight: float = 0.0,
     wrong_costs: bool = False,
+    by_arrival: bool = False,
 ) -> LedgerSession:
     """A real session over a real SQLite file; opening the same file again replays it.
 
@@ -196,6 +197,7 @@ def toy_session(
         budget=budget,
         fidelity=FIDELITY,
         prediction=prediction,
+        by_arrival=by_arrival,
         **settings,
     )
 
