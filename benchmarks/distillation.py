@@ -1,8 +1,9 @@
 """What a teacher is worth to a small network: per term and mixed, over seeds, at equal epochs.
 
-    python benchmarks/distillation.py --work DIR [--data shapes] [--seeds 5] [--epochs 24] [--teacher-epochs 24] [--methods KD "four terms"]
+    python benchmarks/distillation.py --work DIR [--data few-shapes] [--seeds 5] [--epochs 24] [--teacher-epochs 24] [--methods KD "four terms"]
 
-A teacher is trained for `--teacher-epochs`, then students without it, from the largest to the smallest, until one trails the teacher
+A teacher is trained for `--teacher-epochs`, without label smoothing, which takes from its answers what students learn from
+(Müller et al. 2019, "When does label smoothing help?", section 4), then students without it, from the largest to the smallest, until one trails the teacher
 by 5.5 points on validation images, mean of 3 seeds (5 are wanted over the seeds), and trains steadily (a standard deviation of at
 most 3 points: else differences would be those of luck). That student is then trained alone and with each method, once a
 seed: equal first weights, order of the images and number of epochs (`--epochs`) within a seed, and every image in as many
@@ -88,7 +89,8 @@ class Bench:
     def teacher(self) -> tuple[TrainedModel, Run]:
         """Trained once."""
         network = self._case.teacher.network(self._dataset, self._case.stem_stride)
-        run = self._alone("teacher", network, TEACHER_SEED, self._plan.teacher_epochs)
+        plain = self._training.model_copy(update={"label_smoothing": 0.0})
+        run = self._alone("teacher", network, TEACHER_SEED, self._plan.teacher_epochs, plain)
         return TrainedModel.of(network, load_file(self._weights_path("teacher"))), run
 
     def student(self, teacher: Run) -> Network:
@@ -126,12 +128,20 @@ class Bench:
         seconds = time.perf_counter() - start
         return self._keep(method, distilled.model, seed, distilled.skipped, seconds)
 
-    def _alone(self, name: str, network: Network, seed: int, epochs: int) -> Run:
+    def _alone(
+        self,
+        name: str,
+        network: Network,
+        seed: int,
+        epochs: int,
+        training: TrainingConfig | None = None,
+    ) -> Run:
         known = self._known(name, network, seed)
         if known is not None:
             return known
         start = time.perf_counter()
-        trained = train_child(network, self._dataset, self._training, epochs=epochs, seed=seed)
+        training = training or self._training
+        trained = train_child(network, self._dataset, training, epochs=epochs, seed=seed)
         seconds = time.perf_counter() - start
         if name == "teacher":  # before the record, which says that it is there
             save_file(trained.weights, self._weights_path(name))

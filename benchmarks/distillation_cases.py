@@ -20,7 +20,7 @@ from compress import (
     three_stages,
 )
 
-Data = Literal["shapes", "digits"]
+Data = Literal["shapes", "few-shapes", "digits"]
 ALONE = "alone"
 FOUR_TERMS = "four terms"
 LEAST_GAP = 0.055
@@ -79,6 +79,16 @@ CASES: Mapping[Data, Case] = {
         students=tuple(
             Design(operation="dwconv_k3", widths=widths, layers=2)
             for widths in ((20, 40, 60), (16, 32, 48), (16, 28, 40), (16, 24, 32), (12, 16, 24))
+        ),
+    ),
+    # labels are scarce: small networks fit them and err elsewhere, where the teacher knows more than they say
+    "few-shapes": Case(
+        data=ShapesConfig(num_train=750),
+        stem_stride=2,
+        teacher=Design(operation="conv_k3", widths=(32, 64, 96), layers=2),
+        students=tuple(
+            Design(operation="dwconv_k3", widths=widths, layers=1)
+            for widths in ((64, 128, 192), (48, 96, 144), (40, 80, 120), (32, 64, 96), (24, 48, 72))
         ),
     ),
     "digits": Case(

@@ -88,6 +88,47 @@ def test_killed_on_one_worker_it_ends_as_on_two(finished: Path, tmp_path: Path) 
     assert_same_result(finished, run)
 
 
+def test_an_asynchronous_search_that_is_killed_goes_on_where_it_was(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    command: tuple[object, ...] = (
+        "search", CONFIGS / "digits-quick.yaml", "--out", run, *HALVED,
+        "--set", "search.asynchronous={window: 4}", "--set", "search.controls=[]",
+        "--set", "evaluator.workers=2", "--device-file", finished / "device.json",
+    )  # fmt: skip
+    process = started(*command)
+    end = time.monotonic() + 240
+    while results(run) < 7 and process.poll() is None:
+        assert time.monotonic() < end, "no child came to an end"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = arrivals(run)
+    assert len(before) >= 7
+    done = netlathe("resume", run)
+    assert done.returncode == 0, done.stderr
+    after = arrivals(run)
+    assert after[: len(before)] == before
+    assert [arrival for arrival, *_ in after] == list(range(len(after)))
+    trials = pd.read_parquet(run / "trials.parquet")
+    assert trials["sequence"].tolist() == [sequence for _, sequence, _ in after]
+    assert trials["charged"].sum() <= 5
+    (run / "summary.json").unlink()  # so that it is done again, from the log alone
+    done = netlathe("resume", run)
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "trials.parquet"), trials)
+
+
+def arrivals(run: Path) -> list[tuple[int, int, float]]:
+    """(arrival, sequence, reward) of the run's results."""
+    with sqlite3.connect(run / "ledger.db") as database:
+        query = (
+            "SELECT arrival, sequence, reward FROM proposals WHERE status = 'done' ORDER BY arrival"
+        )
+        return list(database.execute(query))
+
+
 SHARED = [
     *HALVED,
     "--set", "search.controls=[]",
