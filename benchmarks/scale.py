@@ -162,6 +162,7 @@ def main() -> None:
         cases = [
             Case("random", 256, 512, options.memory),
             Case("evolution", 256, 256, options.memory),
+            Case("ppo", 256, 256, options.memory),
         ]
         cases = [case for case in cases if case.name.startswith(options.only or "")]
     memory = f" | RSS MB at 0, {look_every(options.memory)}, … trials" if options.memory else ""

@@ -1,6 +1,7 @@
 """Strategies, the run loop, and what a run leaves behind: tables, report, comparison, mirror."""
 
 from search.bench import Goal, SearchBench, SearchRecord
+from search.bench_strategies import ASYNCHRONOUS as ASYNCHRONOUS_BENCH_STRATEGIES
 from search.bench_strategies import STRATEGIES as BENCH_STRATEGIES
 from search.bench_summary import COLUMNS as BENCH_COLUMNS
 from search.bench_summary import summary_rows as bench_rows
@@ -29,6 +30,7 @@ from search.summary import PickSummary, RunSummary, read_summary
 from search.trials import read_trials
 
 __all__ = [
+    "ASYNCHRONOUS_BENCH_STRATEGIES",
     "BENCH_COLUMNS",
     "BENCH_STRATEGIES",
     "STRATEGY_COLUMNS",

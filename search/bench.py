@@ -34,6 +34,8 @@ from search.bench_costs import FittedCosts
 from search.bench_strategies import bench_config
 from search.pareto import hypervolume_2d
 from search.strategies import make_strategy
+from search.strategy import BatchStrategy
+from search.windowed_search import WindowedSearch
 
 Goal = Literal["accuracy", "weighted", "pareto"]
 Floats = NDArray[np.float64]
@@ -83,7 +85,8 @@ class SearchBench:
         goal: ``accuracy``; ``weighted``: 0.6 · accuracy + 0.3 · latency + 0.1 · energy, each scaled to 0-1 over the
             available rows, costs inverted; ``pareto``: the hypervolume of accuracy and latency.
         budgets: numbers of new evaluations.
-        batch_size: architectures evaluated at once.
+        batch_size: architectures evaluated at once; with a window, proposed at once.
+        window: architectures under way at a time, as in an asynchronous search (of `ASYNCHRONOUS` strategies); None: whole batches.
         fitted_costs: searchers are told costs by a model of 100 rows, not by the table.
     """
 
@@ -96,6 +99,7 @@ class SearchBench:
     goal: Goal = "accuracy"
     budgets: Sequence[int] = (50, 100, 200, 500)
     batch_size: int = 5
+    window: int | None = None
     fitted_costs: bool = False
 
     def check(self) -> None:
@@ -244,6 +248,7 @@ class SearchBench:
                 fidelity=Fidelity(name="table", epochs=1),
                 training_seed=0,
                 prediction=self._prediction(seed),
+                by_arrival=self.window is not None,
             )
             config = bench_config(strategy, self.batch_size, front=self.goal == "pareto")
             searcher = make_strategy(
@@ -254,7 +259,11 @@ class SearchBench:
                 objective=self.objective,
             )
             started = time.perf_counter()
-            searcher.run(session)
+            if self.window is None:
+                searcher.run(session)
+            else:
+                assert isinstance(searcher, BatchStrategy), "one of ASYNCHRONOUS"
+                WindowedSearch(searcher, self.window).run(session)
             seconds = time.perf_counter() - started - session.seconds
             history = session.history
         for budget in sorted(self.budgets):

@@ -30,6 +30,8 @@ STRATEGIES = (
     "nsga2",
     "parego",
 )
+ASYNCHRONOUS = ("ppo", "surrogate", "random", "evolution")
+"""Those that propose without evaluating: a window of architectures may be under way."""
 _INITIAL = 10
 
 

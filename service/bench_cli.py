@@ -86,6 +86,14 @@ def search(
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Architectures evaluated at once.")
     ] = 5,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window",
+            min=1,
+            help="So many under way at a time, as in an asynchronous search; batches are proposed, not waited for.",
+        ),
+    ] = None,
     costs: Annotated[
         str,
         typer.Option(
@@ -117,6 +125,7 @@ def search(
             objective=objective,
             budgets=tuple(parse_counts("--budgets", budgets)),
             batch=batch,
+            window=window,
             costs=costs,
         ),
         strategies=[name.strip() for name in strategies.split(",") if name.strip()],

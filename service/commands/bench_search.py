@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from archspace import write_atomic
 from latency_models import ChoiceTable
 from search import (
+    ASYNCHRONOUS_BENCH_STRATEGIES,
     BENCH_COLUMNS,
     BENCH_STRATEGIES,
     Goal,
@@ -44,6 +45,7 @@ class BenchArguments:
     objective: str
     budgets: tuple[int, ...]
     batch: int
+    window: int | None
     costs: str
 
     def bench(self) -> SearchBench:
@@ -68,6 +70,7 @@ class BenchArguments:
                 goal=goal[self.objective],
                 budgets=self.budgets,
                 batch_size=self.batch,
+                window=self.window,
                 fitted_costs=self.costs == "fitted",
             )
             bench.check()
@@ -90,6 +93,12 @@ def run_bench_search(
     if unknown or not strategies:
         raise UsageError(
             f"--strategies: expected some of {','.join(BENCH_STRATEGIES)}; got {','.join(unknown) or 'none'}"
+        )
+    waiting = [name for name in strategies if name not in ASYNCHRONOUS_BENCH_STRATEGIES]
+    if arguments.window is not None and waiting:
+        raise UsageError(
+            f"--window: {','.join(waiting)} wait for whole batches; "
+            f"--strategies may be {','.join(ASYNCHRONOUS_BENCH_STRATEGIES)} with it"
         )
     for out in filter(None, (json_out, plot_out)):
         if not out.absolute().parent.is_dir():

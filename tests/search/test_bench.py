@@ -10,7 +10,15 @@ import pytest
 
 from archspace import NasBench201Space
 from latency_models import ChoiceTable, TableError
-from search import BENCH_COLUMNS, BENCH_STRATEGIES, Goal, SearchBench, SearchRecord, bench_rows
+from search import (
+    ASYNCHRONOUS_BENCH_STRATEGIES,
+    BENCH_COLUMNS,
+    BENCH_STRATEGIES,
+    Goal,
+    SearchBench,
+    SearchRecord,
+    bench_rows,
+)
 
 SPACE = NasBench201Space()
 
@@ -64,6 +72,18 @@ def test_every_strategy_pays_what_it_says(strategy: str, goal: Goal) -> None:
     assert 0 <= (small.hypervolume or 0) <= (large.hypervolume or 0) <= 1
     assert large.report["test"] is not None
     assert large.strategy_seconds > 0
+
+
+@pytest.mark.parametrize("strategy", ASYNCHRONOUS_BENCH_STRATEGIES)
+def test_with_a_window_searchers_learn_while_others_are_under_way(strategy: str) -> None:
+    made = bench(goal="weighted")
+    *_, large = replace(made, window=6).run(strategy, 0)
+    assert large.new_evaluations == 30
+    *_, all_at_once = replace(made, window=30).run(strategy, 0)
+    if strategy in ("ppo", "surrogate"):
+        assert large.best > all_at_once.best, "nothing had come back when it proposed"
+    if strategy == "random":
+        assert large.best == all_at_once.best, "learns nothing, so that a window is no matter"
 
 
 def test_the_best_row_is_the_one_told() -> None:

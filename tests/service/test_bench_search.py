@@ -118,6 +118,7 @@ def test_a_stopped_bench_goes_on(
         (("--budgets", "10,x"), UsageError, "--budgets"),
         (("--budgets", "5000"), UsageError, "5000"),
         (("--costs", "guess"), UsageError, "table or fitted"),
+        (("--window", "4"), UsageError, "local wait for whole batches"),
         (("--accuracy", "vall"), UsageError, "did you mean val"),
         (("--table", "no.csv"), NotFoundError, "no table"),
         (("--json", "no/where.json"), NotFoundError, "no folder"),
