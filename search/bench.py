@@ -137,8 +137,13 @@ class SearchBench:
         """100 where accuracies are percent."""
         return 100.0 if np.nanmax(self.table.columns[self.accuracy]) > 1 else 1.0
 
+    @property
+    def unit(self) -> Literal["percent", "share"]:
+        """Of accuracies."""
+        return "percent" if self._scale == 100 else "share"
+
     @cached_property
-    def _measured(self) -> MeasuredTable:
+    def measured(self) -> MeasuredTable:
         """The columns by label."""
         labels = [self.space.architecture(row).label for row in self.table.choices.tolist()]
         names = {*self._used, *self.report, *filter(None, [self.latency])}
@@ -235,13 +240,9 @@ class SearchBench:
                 seed,
                 budget=largest,
                 space=self.space,
-                evaluator=TableEvaluator(
-                    self._measured,
-                    self.accuracy,
-                    unit="percent" if self._scale == 100 else "share",
-                ),
+                evaluator=TableEvaluator(self.measured, self.accuracy, unit=self.unit),
                 costing=TableCosting(
-                    self._measured, latency, (self.energy or latency) if costly else None
+                    self.measured, latency, (self.energy or latency) if costly else None
                 ),
                 objective=self.objective,
                 limits=bounds.limits,

@@ -68,7 +68,7 @@ class HalvingConfig(BaseModel):
         (), description="cheapest first; the full search schedule is the rung above them"
     )
     reduction: float = Field(
-        3.0,
+        8.0,
         gt=1,
         le=100,
         description="one in so many children of a rung is trained at the next one",

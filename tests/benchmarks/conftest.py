@@ -31,6 +31,7 @@ NAMES = (
     "quantisation",
     "quantisation_report",
     "scale",
+    "table_fidelities",
     "virtual_cluster",
 )
 
