@@ -73,14 +73,18 @@ class Ledger:
             prediction=prediction,
         )
         settings = scoring.settings
+        if by_arrival:
+            settings = {**settings, "order": "arrival"}
         record = self._storage.open_session(
             run, strategy, seed, budget=budget, space_digest=space.digest, settings=settings
         )
-        changed = [name for name, value in settings.items() if record.settings.get(name) != value]
+        names = dict.fromkeys((*settings, *record.settings))
+        changed = [name for name in names if record.settings.get(name) != settings.get(name)]
         if changed:
+            before, now = record.settings, settings
             raise LedgerError(
                 f"session {record.name} of run {run} was begun with another "
-                + "; ".join(f"{n} ({record.settings.get(n)}, now {settings[n]})" for n in changed)
+                + "; ".join(f"{n} ({before.get(n)}, now {now.get(n)})" for n in changed)
                 + "; restore the old settings or start a new run"
             )
         if budget != record.budget:

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from archspace import Choices
-from evaluation import Evaluation, EvaluationError, FailureReason, Ledger, LimitsConfig
+from evaluation import (
+    Evaluation,
+    EvaluationError,
+    FailureReason,
+    Ledger,
+    LedgerError,
+    LimitsConfig,
+)
 from tests.evaluation.conftest import LastFirst
 
 Distinct = Callable[[int], list[Choices]]
@@ -147,6 +154,15 @@ def test_a_result_that_could_not_be_written_takes_no_place(
         session.collect(1)
     monkeypatch.setattr(storage, "finish", finish)
     assert numbers(session.collect()) == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_session_keeps_its_order(
+    ledger: Ledger, open_session: Any, distinct: Distinct, first: bool
+) -> None:
+    open_session(ledger, by_arrival=first).evaluate(distinct(1))
+    with pytest.raises(LedgerError, match="begun with another order"):
+        open_session(ledger, by_arrival=not first)
 
 
 def test_barriers_come_at_the_same_counts(

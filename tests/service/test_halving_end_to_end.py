@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -76,13 +77,7 @@ def test_killed_on_one_worker_it_ends_as_on_two(finished: Path, tmp_path: Path) 
         "search", CONFIGS / "digits-quick.yaml", "--out", run, *HALVED,
         "--set", "evaluator.workers=1", "--device-file", finished / "device.json",
     )  # fmt: skip
-    process = started(*command)
-    end = time.monotonic() + 240
-    while results(run) < 7 and process.poll() is None:
-        assert time.monotonic() < end, "no child came to an end"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(lambda: results(run) >= 7, *command)
     done = netlathe("resume", run)
     assert done.returncode == 0, done.stderr
     assert_same_result(finished, run)
@@ -97,13 +92,7 @@ def test_an_asynchronous_search_that_is_killed_goes_on_where_it_was(
         "--set", "search.asynchronous={window: 4}", "--set", "search.controls=[]",
         "--set", "evaluator.workers=2", "--device-file", finished / "device.json",
     )  # fmt: skip
-    process = started(*command)
-    end = time.monotonic() + 240
-    while results(run) < 7 and process.poll() is None:
-        assert time.monotonic() < end, "no child came to an end"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(lambda: results(run) >= 7, *command)
     before = arrivals(run)
     assert len(before) >= 7
     done = netlathe("resume", run)
@@ -148,14 +137,7 @@ def test_killed_while_shared_weights_are_trained_it_ends_as_undisturbed(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = netlathe(*command(whole))
     assert done.returncode == 0, done.stderr
-    process = started(*command(killed))
-    end = time.monotonic() + 240
-    while not (killed / "supernet.safetensors").is_file():
-        assert process.poll() is None
-        assert time.monotonic() < end, "no epoch came to an end"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when((killed / "supernet.safetensors").is_file, *command(killed))
     assert results(killed) == 0
     done = netlathe("resume", killed)
     assert done.returncode == 0, done.stderr
@@ -165,6 +147,18 @@ def test_killed_while_shared_weights_are_trained_it_ends_as_undisturbed(
     assert "Supernet: rank correlation" in (killed / "report.html").read_text()
     trials = pd.read_parquet(killed / "trials.parquet")
     assert (trials["fidelity"] == "supernet").sum() > 10
+
+
+def kill_when(happened: Callable[[], bool], *command: object) -> None:
+    """Start a search, and kill it with its children when that is so."""
+    process = started(*command)
+    end = time.monotonic() + 240
+    while not happened():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def results(run: Path) -> int:
