@@ -18,7 +18,7 @@ from tests.service.test_end_to_end import CONFIGS, assert_same_result, netlathe,
 HALVED = [
     "--set", "search.budget=5",
     "--set", "search.strategy={name: surrogate, batch_size: 4, initial: 8}",
-    "--set", "search.halving={rungs: [{epochs: 1, data_fraction: 0.5}, {epochs: 2, resolution: 6}], window: 6}",
+    "--set", "search.halving={rungs: [{epochs: 1, data_fraction: 0.5}, {epochs: 2, resolution: 6}], reduction: 3, window: 6}",
     "--set", "schedule.search_epochs=6",
     "--set", "schedule.final_epochs=3",
 ]  # fmt: skip
