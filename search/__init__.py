@@ -9,7 +9,7 @@ from search.bench_summary import write_plot as write_bench_plot
 from search.compare import STRATEGY_COLUMNS, Comparison, compare_runs
 from search.config import RecalibrationConfig, ScheduleConfig, SearchConfig
 from search.export_run import export_pick, export_within
-from search.halving_config import HalvingConfig, RungConfig, rungs_of
+from search.halving_config import HalvingConfig, RungConfig, cost_of_one_in_full, rungs_of
 from search.optuna_mirror import dashboard_command
 from search.pareto import ParetoArchive, hypervolume_2d, pareto_front, picks
 from search.parts import Phase, RunParts, SessionStarted
@@ -62,6 +62,7 @@ __all__ = [
     "TooManyFailures",
     "bench_rows",
     "compare_runs",
+    "cost_of_one_in_full",
     "dashboard_command",
     "export_pick",
     "export_within",

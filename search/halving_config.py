@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from archspace import Shape
@@ -126,6 +128,19 @@ def rungs_of(
     if len(set(names)) < len(names):
         raise ValueError(f"search.halving.rungs: two are the same ({', '.join(names)})")
     return (*rungs, full)
+
+
+def cost_of_one_in_full(config: HalvingConfig, rungs: Sequence[Fidelity]) -> float:
+    """What a search pays for each child that is trained in full, those that did not climb included.
+
+    Args:
+        rungs: as `rungs_of` makes them.
+    """
+    total, children = rungs[-1].cost, 1.0
+    for rung, reduction in zip(reversed(rungs[:-1]), reversed(config.reductions), strict=True):
+        children *= reduction
+        total += children * rung.cost
+    return total
 
 
 def _fidelity(rung: RungConfig, full: Fidelity, images: Shape | None) -> Fidelity:

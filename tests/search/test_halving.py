@@ -13,7 +13,7 @@ from archspace import Shape
 from envs import CostBounds
 from evaluation import FailureReason, Fidelity, ReplayDivergence
 from search.config import SearchConfig
-from search.halving_config import HalvingConfig, RungConfig, rungs_of
+from search.halving_config import HalvingConfig, RungConfig, cost_of_one_in_full, rungs_of
 from search.strategies import (
     RandomConfig,
     StrategyConfig,
@@ -264,6 +264,13 @@ def test_costs_follow_from_what_a_rung_trains() -> None:
         "epochs2-data0.5-16px", "epochs4", "epochs8-data0.75", "search",
     ]  # fmt: skip
     assert rungs[-1] is full
+
+
+def test_what_one_child_in_full_takes() -> None:
+    """By hand: of 9 at the lowest rung 3 climb, and of these 1."""
+    config = HalvingConfig(rungs=(RungConfig(epochs=1), RungConfig(epochs=2)), reduction=3)
+    rungs = rungs_of(config, Fidelity(name="search", epochs=8))
+    assert cost_of_one_in_full(config, rungs) == pytest.approx(9 / 8 + 3 * 2 / 8 + 1)
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,14 @@ def test_halving_needs_training_and_strategies_that_can() -> None:
         ("[{epochs: 2, resolution: 8}]", "expected 1 to 7"),
         ("[{epochs: 4}, {epochs: 8, resolution: 4}]", "epochs8-4px after it 0.25"),
         ("[{epochs: 8}]", "each must cost more"),
+        ("[{epochs: 1}, {epochs: 7}]", "16 are paid for each child .* search.budget is 12"),
     ],
 )
 def test_rungs_that_do_not_suit_the_data_are_refused(rungs: str, fault: str) -> None:
     from service.data_and_space import load_dataset, make_space
     from service.halving_checks import check_rungs
 
-    config = load(CONFIGS / "digits.yaml", f"search.halving={{rungs: {rungs}}}")
+    config = load(CONFIGS / "digits.yaml", f"search.halving={{rungs: {rungs}}}", "search.budget=12")
     dataset = load_dataset(config)
     with pytest.raises(UsageError, match=fault):
         check_rungs(config, make_space(config, dataset), dataset)
