@@ -78,7 +78,7 @@ class Ledger:
         record = self._storage.open_session(
             run, strategy, seed, budget=budget, space_digest=space.digest, settings=settings
         )
-        names = dict.fromkeys((*settings, *record.settings))
+        names = dict.fromkeys((*settings, "order"))
         changed = [name for name in names if record.settings.get(name) != settings.get(name)]
         if changed:
             before, now = record.settings, settings
