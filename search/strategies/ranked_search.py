@@ -56,7 +56,6 @@ class RankedSearch(BatchStrategy):
         """
 
     def search(self, session: LedgerSession) -> None:
-        self.proposes_only = False
         with self._state.inside():
             self.begin(session)
             while True:
