@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.config import ASYNCHRONOUS_STRATEGIES
 from search.strategies import (
     EvolutionConfig,
     GPConfig,
@@ -30,8 +31,6 @@ STRATEGIES = (
     "nsga2",
     "parego",
 )
-ASYNCHRONOUS = ("ppo", "surrogate", "random", "evolution")
-"""Those that propose without evaluating: a window of architectures may be under way."""
 _INITIAL = 10
 
 
@@ -67,3 +66,11 @@ def bench_config(name: str, batch_size: int, *, front: bool) -> StrategyConfig:
         case "parego":
             return ParEGOConfig(batch_size=batch_size, initial=initial)
     raise ValueError(f"expected a strategy of {', '.join(STRATEGIES)}; got {name!r}")
+
+
+ASYNCHRONOUS = tuple(
+    name
+    for name in STRATEGIES
+    if isinstance(bench_config(name, 1, front=False), ASYNCHRONOUS_STRATEGIES)
+)
+"""Those that propose without evaluating: a window of architectures may be under way."""
