@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 from unittest import mock
 
 import numpy as np
 import torch
+from ablations_replay import ReplayingPPO
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -44,20 +47,32 @@ class OneHotSurrogate(AccuracySurrogate):
         self.features = OneHotFeatures(space, literal=True)
 
 
-VARIANTS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
-    # name: (strategy, what differs from its settings in the bench, with graph features)
-    "ppo": ("ppo", {}, True),
-    "without the policy": ("surrogate", {}, True),
-    "without the surrogate": ("ppo", {"least_correlation": 1.0}, True),
-    "plain PPO": ("ppo-plain", {}, True),
-    "without the gate": ("ppo", {"least_correlation": -1.0}, True),
-    "one preference": ("ppo", {"sampled_preferences": 0.0}, True),
-    "the policy's samples alone": ("ppo", {"random_candidates": 1, "mutants": 0}, True),
-    "no mutants": ("ppo", {"mutants": 0}, True),
-    "no random candidates": ("ppo", {"random_candidates": 1}, True),
-    "no optimism": ("ppo", {"optimism": 0.0}, True),
-    "entropy 0.03": ("ppo", {"entropy": 0.03}, True),
-    "without graph features": ("ppo", {}, False),
+@dataclass(frozen=True)
+class Variant:
+    """Strategy, what differs from its settings in the bench, and of what it is made."""
+
+    strategy: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    with_graph: bool = True
+    with_replay: bool = False
+
+
+_POLICY_ALONE = {"random_candidates": 1, "mutants": 0}
+VARIANTS: Mapping[str, Variant] = {
+    "ppo": Variant("ppo"),
+    "without the policy": Variant("surrogate"),
+    "without the surrogate": Variant("ppo", {"least_correlation": 1.0}),
+    "plain PPO": Variant("ppo-plain"),
+    "without the gate": Variant("ppo", {"least_correlation": -1.0}),
+    "one preference": Variant("ppo", {"sampled_preferences": 0.0}),
+    "the policy's samples alone": Variant("ppo", _POLICY_ALONE),
+    "no mutants": Variant("ppo", {"mutants": 0}),
+    "no random candidates": Variant("ppo", {"random_candidates": 1}),
+    "no optimism": Variant("ppo", {"optimism": 0.0}),
+    "entropy 0.03": Variant("ppo", {"entropy": 0.03}),
+    "without graph features": Variant("ppo", with_graph=False),
+    "with replay": Variant("ppo", with_replay=True),
+    "the policy's samples alone, with replay": Variant("ppo", _POLICY_ALONE, with_replay=True),
 }
 
 
@@ -65,12 +80,14 @@ def run(options: argparse.Namespace, variant: str, seed: int) -> list[float]:
     """Regret, or hypervolume share, after each budget."""
     torch.set_num_threads(1)
     bench = _bench(options)
-    strategy, changes, with_graph = VARIANTS[variant]
-    surrogate: Callable[..., AccuracySurrogate] = (
-        AccuracySurrogate if with_graph else OneHotSurrogate
-    )
-    with mock.patch("search.strategies.surrogate_search.AccuracySurrogate", surrogate):
-        records = list(bench.run(strategy, seed, changes))
+    chosen = VARIANTS[variant]
+    with ExitStack() as changed:
+        if not chosen.with_graph:
+            name = "search.strategies.surrogate_search.AccuracySurrogate"
+            changed.enter_context(mock.patch(name, OneHotSurrogate))
+        if chosen.with_replay:
+            changed.enter_context(mock.patch("search.strategies.ppo.PPOSearch", ReplayingPPO))
+        records = list(bench.run(chosen.strategy, seed, chosen.changes))
     if bench.goal == "pareto":
         return [record.hypervolume or 0.0 for record in records]
     return [record.regret for record in records]
@@ -96,7 +113,7 @@ def _bench(options: argparse.Namespace) -> SearchBench:
 
 def line(variant: str, found: Floats, reference: Floats) -> str:
     """Of (seeds, budgets) values."""
-    cells = [f"{variant:26}"]
+    cells = [f"{variant:39}"]
     for own, ppo in zip(found.T, reference.T, strict=True):
         half = stats.t.ppf(0.975, len(own) - 1) * (own - ppo).std(ddof=1) / len(own) ** 0.5
         difference = f"{(own - ppo).mean():+.4f} ± {half:.4f}" if variant != "ppo" else ""

@@ -22,7 +22,7 @@ import httpx2
 import numpy as np
 import sqlalchemy as sa
 
-from evaluation.storage import make_engine, make_url
+from evaluation.database import make_engine, make_url
 from evaluation.tables import metadata, proposals_table, sessions_table
 from service.http.serving import http_server
 from service.jobs.folder import JobsFolder

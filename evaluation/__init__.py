@@ -7,6 +7,7 @@ from evaluation.child_pool import ChildPool
 from evaluation.child_runner import ChildLimits
 from evaluation.choices_costing import ChoicesCosting
 from evaluation.costing import Costing, ExpectedCosts, ModelCosting, TableCosting, expected_cost
+from evaluation.database import check_storage
 from evaluation.evaluator import (
     BudgetExhausted,
     EvaluationError,
@@ -47,7 +48,6 @@ from evaluation.results import (
 from evaluation.row_checks import LedgerDamaged, LedgerError
 from evaluation.shared_results import SharedResults, SharedResultsError
 from evaluation.sharing_evaluator import SharingEvaluator
-from evaluation.storage import check_storage
 from evaluation.table_evaluator import TableEvaluator
 from evaluation.tables import SessionRecord
 from evaluation.training_evaluator import TrainingEvaluator

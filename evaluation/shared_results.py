@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evaluation.codec import result_from_json, result_to_json
+from evaluation.database import BUSY_TIMEOUT_S, make_engine, make_url, take_turn
 from evaluation.evaluator import EvaluationError
 from evaluation.results import ChildResult
-from evaluation.storage import BUSY_TIMEOUT_S, make_engine, make_url, take_turn
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
-from evaluation.storage import make_engine, make_url
+from evaluation.database import make_engine, make_url
 from evaluation.tables import (
     in_scope,
     proposals_table,

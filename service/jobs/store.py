@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from evaluation.storage import make_engine, make_url, take_turn
+from evaluation.database import make_engine, make_url, take_turn
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.jobs.records import (
     Job,

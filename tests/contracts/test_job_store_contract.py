@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.storage import make_url
+from evaluation.database import make_url
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec

@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from evaluation import ChildResult, FailureReason, SharedResults, SharedResultsError, shared_results
+from evaluation.database import make_url
 from evaluation.shared_results import MAX_RESULT_CHARS
-from evaluation.storage import make_url
 from tests.contracts.clock import Clock
 
 GOOD = ChildResult(

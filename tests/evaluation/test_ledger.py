@@ -459,7 +459,7 @@ def test_a_locked_ledger_is_an_error_with_advice(
     distinct: Distinct,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("evaluation.storage.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("evaluation.database.BUSY_TIMEOUT_S", 0.1)
     with Ledger(ledger_url) as quick:
         session = open_session(quick)
         blocker = sqlite3.connect(ledger_url.removeprefix("sqlite:///"), isolation_level=None)

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from evaluation.codec import costs_to_json, result_to_json
+from evaluation.database import make_engine, make_url
 from evaluation.results import ChildResult, FailureReason, NetworkCosts
-from evaluation.storage import make_engine, make_url
 from evaluation.tables import metadata, proposals_table, sessions_table
 from latency_models import Cost
 from service.run_folder import RunFolder

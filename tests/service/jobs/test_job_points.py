@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from evaluation.storage import make_engine, make_url
+from evaluation.database import make_engine, make_url
 from evaluation.tables import metadata, proposals_table, sessions_table
 from service.jobs.progress import read_progress, read_trials, read_trials_json
 from service.run_folder import RunFolder

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from evaluation.storage import make_url
+from evaluation.database import make_url
 from tests.service.command_line import netlathe
 from tests.service.jobs.place import CONFIG, TINY, Place, assert_as_undisturbed, processes_of
 
