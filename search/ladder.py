@@ -3,6 +3,9 @@
 Li et al. 2020, "A system for massively parallel hyperparameter tuning" (MLSys), algorithm 2: looking from the
 highest rung down, the first child that is in the top 1/η of its rung and was not promoted yet is trained at the next
 rung; where there is none, a new one begins at the lowest.
+
+But never more than 1/η of a rung's children (as in the delayed variant of Li et al. 2022, "Hyper-Tune", PVLDB 15(6), section 4.2): where
+a strategy finds better and better children, each of them is in the top 1/η when it comes, and with the rule alone nearly all would climb.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class Ladder:
         self._reductions = tuple(reductions)
         rungs = len(self._reductions) + 1
         self._scores: list[dict[str, Score]] = [{} for _ in range(rungs)]
-        self._promoted: list[set[str]] = [set() for _ in range(rungs)]
+        self._promoted: list[set[str]] = [set() for _ in range(rungs)]  # or never to be
+        self._climbs = [0] * rungs
 
     def add(self, child: str, rung: int, score: Score | None) -> None:
         """Enter a result, or another score of one; None: it failed, counts as the rung's worst and never climbs."""
@@ -47,9 +51,12 @@ class Ladder:
     def promote(self, lowest: int = 0) -> Promotion | None:
         """The next child to climb from a rung not below `lowest`, which counts as promoted from then on; None: nobody may."""
         for rung in reversed(range(lowest, len(self._scores) - 1)):
+            if self._climbs[rung] >= self._most(rung):
+                continue
             for child in self._top(rung):
                 if child not in self._promoted[rung]:
                     self._promoted[rung].add(child)
+                    self._climbs[rung] += 1
                     return Promotion(child, rung + 1)
         return None
 
@@ -61,9 +68,12 @@ class Ladder:
         """How many results there are at `rung`."""
         return len(self._scores[rung])
 
+    def _most(self, rung: int) -> int:
+        """⌊n/η⌋ of the rung's n children."""
+        return math.floor(len(self._scores[rung]) / self._reductions[rung] + 1e-9)
+
     def _top(self, rung: int) -> list[str]:
-        """The best ⌊n/η⌋ of the rung's n children, best first; ties go to who came first."""
+        """The best ⌊n/η⌋, best first; ties go to who came first."""
         scores = self._scores[rung]
-        most = math.floor(len(scores) / self._reductions[rung] + 1e-9)
         # () is less than any other score: those that failed come last
-        return sorted(scores, key=scores.__getitem__, reverse=True)[:most]
+        return sorted(scores, key=scores.__getitem__, reverse=True)[: self._most(rung)]
