@@ -7,16 +7,15 @@ each claim; what a server reports under an older token changes nothing.
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from evaluation.database import make_engine, make_url, take_turn
-from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.errors import ConflictError, NetlatheError, UsageError
+from service.jobs.job_database import JobDatabase
+from service.jobs.job_rows import LeaseLost, as_seen, changed, get_job, more_trials, record
 from service.jobs.records import (
     Job,
     JobEvent,
@@ -26,7 +25,6 @@ from service.jobs.records import (
     events_table,
     job_of,
     jobs_table,
-    metadata,
     select_jobs,
 )
 from service.jobs.spec import JobSpec
@@ -34,14 +32,6 @@ from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
 from service.run_folder import NAME
 
 Clock = Callable[[], float]
-
-RESERVE_BYTES = 256 * 1024
-"""Room in a database file for some hundred changes."""
-_LOG_PAGES = 32
-
-
-class LeaseLost(NetlatheError):
-    """Another server has the job now, or it is no longer in a state that this change starts from."""
 
 
 class JobStore:
@@ -57,46 +47,16 @@ class JobStore:
     """
 
     def __init__(self, url: str, *, clock: Clock = time.time) -> None:
-        try:
-            parsed = make_url(url)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
         self._clock = clock
-        self._where = parsed.database or url
-        try:
-            self._engine = make_engine(parsed)
-        except ImportError as error:
-            raise NetlatheError(f"{error}; install netlathe[postgres]") from error
-        self._is_sqlite = self._engine.dialect.name == "sqlite"
-        if self._is_sqlite:
-            sa.event.listen(self._engine, "connect", _keep_log_short)
-        with self._transaction() as connection:
-            take_turn(connection)
-            metadata.create_all(connection)
+        self._database = JobDatabase(url)
 
     def close(self) -> None:
         """Close all connections. Safe to call twice."""
-        self._engine.dispose()
+        self._database.close()
 
     def reserve(self) -> None:
-        """Have room for what a server must still say when the disk is full: only a database that is a file needs that.
-
-        The room is free pages in the file, and a write-ahead log that is long enough and used again and again.
-
-        Raises:
-            NetlatheError: there is no room, or the database cannot be reached.
-        """
-        if not self._is_sqlite:
-            return
-        with self._transaction() as connection:
-            connection.exec_driver_sql("CREATE TABLE reserve (bytes BLOB)")
-            connection.exec_driver_sql(f"INSERT INTO reserve VALUES (zeroblob({RESERVE_BYTES}))")
-            connection.exec_driver_sql("DROP TABLE reserve")
-        raw = self._engine.raw_connection()
-        try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-        finally:
-            raw.close()
+        """See `JobDatabase.reserve`."""
+        self._database.reserve()
 
     def submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         """(the job, whether it is new): the same id and spec again is the job that there is.
@@ -118,7 +78,7 @@ class JobStore:
 
     def _submit(self, job_id: str, spec: JobSpec) -> tuple[Job, bool]:
         now = self._clock()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(select_jobs().where(jobs_table.c.id == job_id)).one_or_none()
             if row is not None:
                 if row.spec_digest != spec.digest:
@@ -141,18 +101,18 @@ class JobStore:
                     lease_token=0,
                 )
             )
-            _record(connection, job_id, now, 1, JobState.PENDING, None, "submitted")
-            return _get(connection, job_id), True
+            record(connection, job_id, now, 1, JobState.PENDING, None, "submitted")
+            return get_job(connection, job_id), True
 
     def get(self, job_id: str) -> Job:
         """Raises NotFoundError."""
-        with self._transaction(writes=False) as connection:
-            return _get(connection, job_id)
+        with self._database.transaction(writes=False) as connection:
+            return get_job(connection, job_id)
 
     def knows(self, job_id: str) -> bool:
         """Whether there is such a job."""
         query = sa.select(jobs_table.c.id).where(jobs_table.c.id == job_id)
-        with self._transaction(writes=False) as connection:
+        with self._database.transaction(writes=False) as connection:
             return connection.scalar(query) is not None
 
     def jobs(
@@ -176,16 +136,16 @@ class JobStore:
         query = select_jobs().order_by(*place).limit(most)
         if states is not None:
             query = query.where(jobs_table.c.state.in_([str(state) for state in states]))
-        with self._transaction(writes=False) as connection:
+        with self._database.transaction(writes=False) as connection:
             if after is not None:
-                last = _get(connection, after)
+                last = get_job(connection, after)
                 query = query.where(sa.tuple_(*place) > sa.tuple_(last.created, last.id))
             return [job_of(row) for row in connection.execute(query)]
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
         query = sa.select(jobs_table.c.state, sa.func.count()).group_by(jobs_table.c.state)
-        with self._transaction(writes=False) as connection:
+        with self._database.transaction(writes=False) as connection:
             found = {JobState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
@@ -196,8 +156,8 @@ class JobStore:
             .where(events_table.c.job == job_id, events_table.c.number > after)
             .order_by(events_table.c.number)
         )
-        with self._transaction(writes=False) as connection:
-            _get(connection, job_id)
+        with self._database.transaction(writes=False) as connection:
+            get_job(connection, job_id)
             return [event_of(row) for row in connection.execute(query)]
 
     def pause(self, job_id: str) -> Job:
@@ -221,12 +181,12 @@ class JobStore:
             NotFoundError: no such job.
             ConflictError: it has succeeded, or is being paused or cancelled; or trials are added to one that is at work.
         """
-        with self._transaction() as connection:
-            job = _get(connection, job_id, to_change=True)
+        with self._database.transaction() as connection:
+            job = get_job(connection, job_id, to_change=True)
             if job.state in (JobState.PAUSED, JobState.FAILED, JobState.CANCELLED):
                 message = "resumed"
                 if add_trials:
-                    total = _add_trials(connection, job, add_trials, budget)
+                    total = more_trials(connection, job, add_trials, budget)
                     message = f"resumed with {add_trials} trials more: {total} for each strategy"
                 return self._move(
                     connection,
@@ -249,8 +209,8 @@ class JobStore:
 
     def delete(self, job_id: str) -> None:
         """Forget a job that has ended or is paused. Raises NotFoundError, ConflictError."""
-        with self._transaction() as connection:
-            job = _get(connection, job_id, to_change=True)
+        with self._database.transaction() as connection:
+            job = get_job(connection, job_id, to_change=True)
             if job.state not in ENDED | {JobState.PAUSED}:
                 raise ConflictError(f"job {job_id} is {job.state}; cancel it first")
             for table in (events_table, additions_table):
@@ -270,7 +230,7 @@ class JobStore:
 
     def _claim(self, owner: str, lease_s: float) -> Job | None:
         now = self._clock()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             for job in self._overdue(connection, now):
                 self._abandoned(connection, job)
             waiting = (JobState.RECOVERING, JobState.PENDING)
@@ -298,12 +258,12 @@ class JobStore:
 
     def renew(self, job_id: str, lease: Lease, lease_s: float) -> Job:
         """Hold on to a job. Raises LeaseLost, NotFoundError."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             job = self._held(connection, job_id, lease)
             until = self._clock() + lease_s
-            _changed(
+            changed(
                 connection.execute(
-                    sa.update(jobs_table).where(*_as_seen(job)).values(lease_until=until)
+                    sa.update(jobs_table).where(*as_seen(job)).values(lease_until=until)
                 ),
                 job,
             )
@@ -328,7 +288,7 @@ class JobStore:
             LeaseLost: another server has the job, or it cannot become `to` from what it is.
             NotFoundError: the job was deleted.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             job = self._held(connection, job_id, lease)
             if to not in TRANSITIONS[job.state]:
                 raise LeaseLost(f"job {job_id} is {job.state}, which {to} cannot follow")
@@ -345,8 +305,8 @@ class JobStore:
         *,
         at_once: bool = False,
     ) -> Job:
-        with self._transaction() as connection:
-            job = _get(connection, job_id, to_change=True)
+        with self._database.transaction() as connection:
+            job = get_job(connection, job_id, to_change=True)
             if job.state is idle or (job.state is at_work and job.at_once >= at_once):
                 return job
             if job.state is at_work:
@@ -378,7 +338,7 @@ class JobStore:
         )
 
     def _held(self, connection: sa.Connection, job_id: str, lease: Lease) -> Job:
-        job = _get(connection, job_id, to_change=True)
+        job = get_job(connection, job_id, to_change=True)
         if job.lease != lease or job.state not in ACTIVE:
             raise LeaseLost(f"job {job_id} is no longer held by {lease.owner}")
         return job
@@ -397,7 +357,7 @@ class JobStore:
         now = self._clock()
         update = (
             sa.update(jobs_table)
-            .where(*_as_seen(job))
+            .where(*as_seen(job))
             .values(
                 state=to,
                 reason=reason or "",
@@ -407,76 +367,6 @@ class JobStore:
                 **values,
             )
         )
-        _changed(connection.execute(update), job)
-        _record(connection, job.id, now, attempt or job.attempt, to, reason, message)
-        return _get(connection, job.id)
-
-    @contextmanager
-    def _transaction(self, *, writes: bool = True) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.execution_options(writes=writes).begin() as connection:
-                yield connection
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            raise NetlatheError(
-                f"job store {self._where}: {getattr(error, 'orig', error)}"
-            ) from error
-
-
-def _keep_log_short(connection: Any, _: Any) -> None:
-    """Begin the write-ahead log anew when it has this many pages: what is overwritten needs no new room."""
-    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}").close()
-
-
-def _as_seen(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    """Where the row is still what `job` says: its state, and the token of whoever has it."""
-    return (
-        jobs_table.c.id == job.id,
-        jobs_table.c.state == job.state,
-        jobs_table.c.lease_token == job.token,
-    )
-
-
-def _changed(outcome: sa.CursorResult[Any], job: Job) -> None:
-    if outcome.rowcount != 1:
-        raise LeaseLost(f"job {job.id} has just changed; try again")
-
-
-def _get(connection: sa.Connection, job_id: str, *, to_change: bool = False) -> Job:
-    """The job; `to_change` keeps its row for this transaction, in a database that lets others write meanwhile."""
-    query = select_jobs().where(jobs_table.c.id == job_id)
-    row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
-    if row is None:
-        raise NotFoundError(f"no job {job_id!r}; `netlathe list` shows those that there are")
-    return job_of(row)
-
-
-def _add_trials(connection: sa.Connection, job: Job, trials: int, budget: int) -> int:
-    """The new budget. `budget`: what it grows from the first time."""
-    table = additions_table
-    row = connection.execute(sa.select(table).where(table.c.job == job.id)).one_or_none()
-    added, total = (row.trials, row.budget) if row is not None else (0, budget)
-    values = {"job": job.id, "trials": added + trials, "budget": total + trials}
-    connection.execute(sa.delete(table).where(table.c.job == job.id))
-    connection.execute(sa.insert(table).values(values))
-    return total + trials
-
-
-def _record(
-    connection: sa.Connection,
-    job_id: str,
-    at: float,
-    attempt: int,
-    state: JobState,
-    reason: Reason | None,
-    message: str,
-) -> None:
-    connection.execute(
-        sa.insert(events_table).values(
-            job=job_id,
-            at=at,
-            attempt=attempt,
-            state=state,
-            reason=reason or "",
-            message=message,
-        )
-    )
+        changed(connection.execute(update), job)
+        record(connection, job.id, now, attempt or job.attempt, to, reason, message)
+        return get_job(connection, job.id)

@@ -28,11 +28,12 @@ from service.errors import (
 )
 from service.jobs.folder import JobsFolder
 from service.jobs.handle import JobHandle
+from service.jobs.job_rows import LeaseLost
 from service.jobs.process import JobProcess
 from service.jobs.records import Job, Lease
 from service.jobs.spec import JobSpec
 from service.jobs.states import JobState, Reason
-from service.jobs.store import JobStore, LeaseLost
+from service.jobs.store import JobStore
 
 _log = logging.getLogger(__name__)
 

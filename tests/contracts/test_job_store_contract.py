@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from evaluation.database import make_url
 from service.errors import ConflictError, NetlatheError, NotFoundError, UsageError
+from service.jobs.job_rows import LeaseLost
 from service.jobs.records import Job
 from service.jobs.spec import JobSpec
 from service.jobs.states import ACTIVE, ENDED, TRANSITIONS, JobState, Reason
-from service.jobs.store import JobStore, LeaseLost
+from service.jobs.store import JobStore
 from tests.contracts.clock import Clock
 
 SPEC = JobSpec(config={"name": "digits", "search": {"budget": 8}}, seed=0)
