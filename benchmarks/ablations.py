@@ -23,10 +23,10 @@ import torch
 from ablations_replay import ReplayingPPO
 from numpy.typing import NDArray
 from scipy import stats
+from table_bench import table_bench
 
-from archspace import NasBench201Space, SearchSpace
-from latency_models import ChoiceTable
-from search import Goal, SearchBench
+from archspace import SearchSpace
+from search import Goal
 from search.surrogates import AccuracySurrogate, ArchitectureFeatures
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,7 @@ VARIANTS: Mapping[str, Variant] = {
 def run(options: argparse.Namespace, variant: str, seed: int) -> list[float]:
     """Regret, or hypervolume share, after each budget."""
     torch.set_num_threads(1)
-    bench = _bench(options)
+    bench = table_bench(options, options.budgets)
     chosen = VARIANTS[variant]
     with ExitStack() as changed:
         if not chosen.with_graph:
@@ -91,24 +91,6 @@ def run(options: argparse.Namespace, variant: str, seed: int) -> list[float]:
     if bench.goal == "pareto":
         return [record.hypervolume or 0.0 for record in records]
     return [record.regret for record in records]
-
-
-def _bench(options: argparse.Namespace) -> SearchBench:
-    space = NasBench201Space()
-    columns = [options.accuracy, *filter(None, (options.latency, options.energy))]
-    bench = SearchBench(
-        space=space,
-        table=ChoiceTable.read(options.table, space, columns),
-        accuracy=options.accuracy,
-        latency=options.latency,
-        energy=options.energy,
-        report=(),
-        goal=options.objective,
-        budgets=tuple(options.budgets),
-        batch_size=options.batch,
-    )
-    bench.check()
-    return bench
 
 
 def line(variant: str, found: Floats, reference: Floats) -> str:
@@ -134,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
-    _bench(options)  # wrong input is told here, not by a worker
+    table_bench(options, options.budgets)  # wrong input is told here, not by a worker
     what = "hypervolume share" if options.objective == "pareto" else "regret"
     print(f"{what} after {options.budgets} (paired difference to ppo, 95 % interval)")
     names = list(dict.fromkeys(["ppo", *options.variants]))

@@ -23,8 +23,8 @@ import torch
 from fidelities import Curve, mean_curve
 from numpy.typing import NDArray
 from scipy import stats
+from table_bench import table_bench
 
-from archspace import NasBench201Space
 from envs import CostBounds
 from evaluation import (
     ChildResult,
@@ -40,7 +40,6 @@ from evaluation import (
     TableEvaluator,
     TrainedChild,
 )
-from latency_models import ChoiceTable
 from search import SearchBench
 from search.bench_strategies import bench_config
 from search.halving import HalvingSearch
@@ -145,21 +144,7 @@ def _curve(bench: SearchBench, history: Sequence[Evaluation]) -> Curve:
 
 
 def _bench(options: argparse.Namespace) -> SearchBench:
-    space = NasBench201Space()
-    columns = [options.accuracy, options.cheap, *filter(None, (options.latency, options.energy))]
-    bench = SearchBench(
-        space=space,
-        table=ChoiceTable.read(options.table, space, columns),
-        accuracy=options.accuracy,
-        latency=options.latency,
-        energy=options.energy,
-        report=(options.cheap,),
-        goal=options.objective,
-        budgets=(options.budget,),
-        batch_size=options.batch,
-    )
-    bench.check()
-    return bench
+    return table_bench(options, (options.budget,), report=(options.cheap,))
 
 
 def at(curve: Curve, paid: float) -> float:
