@@ -4,7 +4,7 @@ Li et al. 2020, "A system for massively parallel hyperparameter tuning" (MLSys),
 highest rung down, the first child that is in the top 1/η of its rung and was not promoted yet is trained at the next
 rung; where there is none, a new one begins at the lowest.
 
-But never more than 1/η of a rung's children (as in the delayed variant of Li et al. 2022, "Hyper-Tune", PVLDB 15(6), section 4.2): where
+But never more than 1/η of a rung's children (as in the delayed variant, D-ASHA, of Li et al. 2022, "Hyper-Tune", PVLDB 15(6)): where
 a strategy finds better and better children, each of them is in the top 1/η when it comes, and with the rule alone nearly all would climb.
 """
 
