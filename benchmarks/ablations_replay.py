@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from archspace import Choices
-from envs import LimitedSpace, ObservationEncoder
+from envs import ObservationEncoder
 from evaluation import Evaluation
 from search.strategies.ppo import PPOSearch
 
@@ -34,16 +34,15 @@ class ReplayingPPO(PPOSearch):
         weights = self._imagination.weights
         choices = np.array([child.architecture.choices for child in children])
         best = choices[[self._best(children, row) for row in weights]]
-        space, encoder = LimitedSpace(self.bounds), ObservationEncoder(self.bounds)
+        encoder = ObservationEncoder(self.bounds)
         policy, num_actions = self._model.policy, int(self._model.action_space.n)
         for _ in range(STEPS):
             loss = torch.zeros(())
             for made in range(len(self.space.decisions)):
                 prefixes = best[:, :made]
-                valid = space.masks_within(prefixes, None)
+                valid = self.space.masks_within(prefixes, None)
                 masks = np.zeros((len(best), num_actions), dtype=np.bool_)
                 masks[:, : valid.shape[1]] = valid
-                masks[np.arange(len(best)), best[:, made]] = True
                 seen = torch.from_numpy(encoder.encode_many(prefixes, weights))
                 decided = policy.get_distribution(seen, action_masks=masks)
                 loss = loss - decided.log_prob(torch.from_numpy(best[:, made])).mean()

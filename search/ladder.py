@@ -39,30 +39,30 @@ class Ladder:
         self._reductions = tuple(reductions)
         rungs = len(self._reductions) + 1
         self._scores: list[dict[str, Score]] = [{} for _ in range(rungs)]
-        self._promoted: list[set[str]] = [set() for _ in range(rungs)]  # or never to be
-        self._climbs = [0] * rungs
+        self._promoted: list[set[str]] = [set() for _ in range(rungs)]
+        self._barred: list[set[str]] = [set() for _ in range(rungs)]  # never to be promoted
 
     def add(self, child: str, rung: int, score: Score | None) -> None:
         """Enter a result, or another score of one; None: it failed, counts as the rung's worst and never climbs."""
         self._scores[rung][child] = score if score is not None else ()
         if score is None:
-            self._promoted[rung].add(child)
+            self._barred[rung].add(child)
 
     def promote(self, lowest: int = 0) -> Promotion | None:
         """The next child to climb from a rung not below `lowest`, which counts as promoted from then on; None: nobody may."""
         for rung in reversed(range(lowest, len(self._scores) - 1)):
-            if self._climbs[rung] >= self._most(rung):
+            promoted = self._promoted[rung]
+            if len(promoted) >= self._most(rung):
                 continue
             for child in self._top(rung):
-                if child not in self._promoted[rung]:
-                    self._promoted[rung].add(child)
-                    self._climbs[rung] += 1
+                if child not in promoted and child not in self._barred[rung]:
+                    promoted.add(child)
                     return Promotion(child, rung + 1)
         return None
 
     def skip(self, child: str, rung: int) -> None:
         """`child` is not to climb from `rung`: it has been taken further already."""
-        self._promoted[rung].add(child)
+        self._barred[rung].add(child)
 
     def count(self, rung: int) -> int:
         """How many results there are at `rung`."""
