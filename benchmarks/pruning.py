@@ -1,6 +1,6 @@
 """What pruning costs in accuracy and brings in time: each score beside random pruning and the smaller network from nothing.
 
-    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5] [--methods …] [--shares 0.5 0.25] [--tiny]
+    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5] [--first-seed 0] [--methods …] [--shares 0.5 0.25] [--tiny]
 
 A residual network of plain convolutions is trained once a seed until it has converged. Then
 
@@ -124,9 +124,9 @@ class Bench:
             path.with_suffix(".partial").rename(path)
         return TrainedModel.of(network, load_file(path))
 
-    def latencies(self) -> list[list[float]]:
+    def latencies(self, seed: int) -> list[list[float]]:
         """[whole, half of the channels] × [batch 1, batch 16] in ms."""
-        whole = self.whole(0)
+        whole = self.whole(seed)
         half = self._pruned(
             whole, PruneConfig(method="l2", channels=0.5, ranking="uniform", rounds=1, epochs=0), 0
         )
@@ -225,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", choices=sorted(CASES), default="shapes")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="for one round")
     parser.add_argument("--tiny", action="store_true", help="two epochs: only to see that it runs")
@@ -233,11 +234,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(options.work, options.data, tiny=options.tiny)
     jobs = jobs_of(options.methods, options.shares)
     runs: dict[Job, list[Run]] = {job: [] for job in jobs}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for job in jobs:
             runs[job].append(bench.run(*job, seed))
     print("\n" + report(runs, options.seeds))
-    whole, half = bench.latencies()
+    whole, half = bench.latencies(options.first_seed)
     for batch, before, after in zip((1, 16), whole, half, strict=True):
         print(
             f"half of the channels, batch {batch}: {before:.4f} → {after:.4f} ms, {before / after:.2f} times as fast"

@@ -36,9 +36,13 @@ def make_url(url: str) -> sa.URL:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise ValueError(f"ledger: {url!r} is not a database URL: {error}") from error
+        without_password = url.rpartition("@")[2]
+        raise ValueError(
+            f"expected sqlite:///FILE or postgresql+psycopg://…, got {without_password!r}: {error}"
+        ) from error
     if backend not in ("sqlite", "postgresql"):
-        raise ValueError(f"ledger: expected sqlite:///FILE or postgresql+psycopg://…, got {url!r}")
+        shown = parsed.render_as_string(hide_password=True)
+        raise ValueError(f"expected sqlite:///FILE or postgresql+psycopg://…, got {shown!r}")
     return parsed.set(drivername="postgresql+psycopg") if url.startswith("postgresql:") else parsed
 
 

@@ -37,6 +37,7 @@ def test_group_lasso_is_its_formula() -> None:
     assert float(group_lasso(parameters, [group]).detach()) == pytest.approx(2**0.5 * (5 + 2))
 
 
+@pytest.mark.slow
 def test_all_at_once_is_small_rounded_and_right(trained: TrainedModel, data: Dataset) -> None:
     config = JointConfig(
         epochs=6, keep_params=0.6, multiple=1, quantisation=QuantiseConfig(mode="qat")

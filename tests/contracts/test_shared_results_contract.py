@@ -190,7 +190,7 @@ def test_what_cannot_be_reached_says_where(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://host/db"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"expected sqlite|not a database URL"):
+    with pytest.raises(ValueError, match="expected sqlite"):
         SharedResults(url)
 
 

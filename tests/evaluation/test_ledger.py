@@ -497,10 +497,13 @@ def test_unusable_ledgers_are_explained(tmp_path: Path) -> None:
     damaged.write_bytes(b"this is no database" * 100)
     with pytest.raises(LedgerError, match="not a database; the file is damaged"):
         Ledger(f"sqlite:///{damaged}")
-    with pytest.raises(ValueError, match="not a database URL"):
+    with pytest.raises(ValueError, match=r"expected sqlite.*got 'nonsense'"):
         Ledger("nonsense")
-    with pytest.raises(ValueError, match="expected sqlite"):
-        Ledger("mysql://host/db")
+    with pytest.raises(ValueError, match="expected sqlite") as refused:
+        Ledger("mysql://me:secret@host/db")
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="got 'host:port/db'"):
+        Ledger("postgresql+psycopg://me:secret@host:port/db")
 
 
 def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def search(
     return session.history
 
 
+@pytest.mark.slow
 def test_ppo_beats_random_search_at_equal_budget(bounds: CostBounds, tmp_path: Path) -> None:
     ppo = [search(PlainPPOConfig(), bounds, tmp_path, seed) for seed in SEEDS]
     control = [search(RandomConfig(), bounds, tmp_path, seed) for seed in SEEDS]

@@ -32,12 +32,12 @@ def table(rows: int = 3000) -> ChoiceTable:
 
 def test_records_are_complete_and_repeatable() -> None:
     bench = LatencyBench(
-        space=SPACE, table=table(), devices=["a", "c"], samples=[10, 40], num_seeds=2
+        space=SPACE, table=table(), devices=["a", "c"], samples=[10], num_seeds=2
     )
     records = list(bench.run())
-    assert len(records) == bench.num_records == 8
+    assert len(records) == bench.num_records == 4
     assert {(r.device, r.samples, r.seed) for r in records} == {
-        (d, n, s) for d in "ac" for n in (10, 40) for s in (0, 1)
+        (d, 10, s) for d in "ac" for s in (0, 1)
     }
     again = list(bench.run())
     assert [r.spearman for r in again] == [r.spearman for r in records]
@@ -73,11 +73,11 @@ def test_no_tested_architecture_was_seen(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(bench_module, "reference_weights", spy_weigh)
     bench = LatencyBench(
         space=SPACE, table=table(), devices=["a"], references=["b", "c"], samples=[10, 50],
-        num_seeds=2,
+        num_seeds=1,
     )  # fmt: skip
     list(bench.run())
-    assert len(seen) == 4
-    assert len(seen_references) == 2
+    assert len(seen) == 2
+    assert len(seen_references) == 1
     for look in seen:
         tested = {tuple(row) for row in look["tested"].tolist()}
         assert len(look["shared"]) == 900
@@ -105,7 +105,7 @@ def test_what_cannot_be_run(changes: dict[str, Any], message: str) -> None:
 
 
 def test_random_samples_can_be_asked_for() -> None:
-    settings: dict[str, Any] = {"devices": ["a"], "samples": [10], "num_seeds": 3}
+    settings: dict[str, Any] = {"devices": ["a"], "samples": [10], "num_seeds": 1}
     drawn = LatencyBench(space=SPACE, table=table(), selection="random", **settings)
     designed = LatencyBench(space=SPACE, table=table(), **settings)
     assert [r.spearman for r in drawn.run()] != [r.spearman for r in designed.run()]

@@ -62,6 +62,7 @@ def rank(device: FittedDevice) -> float:
     return float(spearmanr(device.model.predict(FRESH), measured(FRESH)).statistic)
 
 
+@pytest.mark.slow
 def test_a_known_device_makes_ten_measurements_enough() -> None:
     known = {"old.json": cast(DeviceFile, Profiled.model_construct())}
     alone = learnt(choose_to_measure(SPACE, 10))
