@@ -31,9 +31,7 @@ def table(rows: int = 3000) -> ChoiceTable:
 
 
 def test_records_are_complete_and_repeatable() -> None:
-    bench = LatencyBench(
-        space=SPACE, table=table(), devices=["a", "c"], samples=[10], num_seeds=2
-    )
+    bench = LatencyBench(space=SPACE, table=table(), devices=["a", "c"], samples=[10], num_seeds=2)
     records = list(bench.run())
     assert len(records) == bench.num_records == 4
     assert {(r.device, r.samples, r.seed) for r in records} == {
