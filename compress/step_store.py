@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from archspace import new_folder
+from child_models.array_digest import array_digest
 from compress.errors import ModelNotReadable
 from compress.stored_models import StoredModel, read_model, write_model
 from compress.trained_model import TrainedModel
@@ -42,9 +43,7 @@ def model_key(model: TrainedModel) -> str:
     """16 hex digits over the network, its thresholds, all weights and their grids."""
     digest = hashlib.sha256(model.network.digest.encode())
     digest.update(repr([exit_.threshold for exit_ in model.network.exits]).encode())
-    for name in sorted(model.weights):
-        digest.update(name.encode())
-        digest.update(model.weights[name].tobytes())
+    digest.update(array_digest(model.weights).encode())
     if model.quantisation is not None:
         digest.update(model.quantisation.to_json().encode())
     return digest.hexdigest()[:16]

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from archspace import write_atomic
 from child_models import AugmentationConfig, Dataset
+from child_models.array_digest import array_digest
 from child_models.batches import Batch, ViewBatches
 from compress.distillation.teacher import Answers, LiveTeacher
 from compress.errors import CompressionError
@@ -139,14 +140,10 @@ def _key(
     model: TrainedModel, dataset: Dataset, batches: ViewBatches, augmentation: AugmentationConfig
 ) -> str:
     """SHA-256 (first 16 hex digits) of all that the answers depend on."""
-    weights = hashlib.sha256()
-    for name in sorted(model.weights):
-        weights.update(name.encode())
-        weights.update(np.ascontiguousarray(model.weights[name]).data)
     content = [
         _VERSION,
         model.network.digest,
-        weights.hexdigest(),
+        array_digest(model.weights),
         dataset.digest,
         augmentation.model_dump(),
         batches.views,
