@@ -25,7 +25,7 @@ from typing import get_args
 import torch
 from distillation_cases import CASES
 from headline_records import Lines
-from pruning_report import Row, table, verdict
+from pruning_report import Row, table, verdict, write_plot
 from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
@@ -188,7 +188,7 @@ def jobs_of(methods: Sequence[str], shares: Sequence[float]) -> list[Job]:
 
 def report(runs: dict[Job, list[Run]], seeds: int) -> str:
     """A table a share of the parameters, and whether the aim is met."""
-    rows = {job: _row(job, runs) for job in runs}
+    rows = _rows(runs)
     whole = rows[WHOLE, 1.0]
     parts = []
     for share in sorted({share for _, share in runs}, reverse=True):
@@ -204,6 +204,21 @@ def report(runs: dict[Job, list[Run]], seeds: int) -> str:
         if (name, QUARTER) in rows
     ]
     return "\n\n".join(parts)
+
+
+def plot(runs: dict[Job, list[Run]], path: Path) -> Path:
+    """The picture of all networks that are smaller than the whole."""
+    rows = _rows(runs)
+    smaller = [rows[name, share] for name, share in rows if share < 1]
+    return write_plot(sorted(smaller, key=_parameters, reverse=True), rows[WHOLE, 1.0], path)
+
+
+def _parameters(row: Row) -> float:
+    return sum(row.parameters)
+
+
+def _rows(runs: dict[Job, list[Run]]) -> dict[Job, Row]:
+    return {job: _row(job, runs) for job in runs}
 
 
 def _row(job: Job, runs: dict[Job, list[Run]]) -> Row:
@@ -228,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="for one round")
+    parser.add_argument("--plot", type=Path, help="an HTML file for the picture")
     parser.add_argument("--tiny", action="store_true", help="two epochs: only to see that it runs")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -238,6 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for job in jobs:
             runs[job].append(bench.run(*job, seed))
     print("\n" + report(runs, options.seeds))
+    if options.plot is not None:
+        print(f"picture: {plot(runs, options.plot)}")
     whole, half = bench.latencies(options.first_seed)
     for batch, before, after in zip((1, 16), whole, half, strict=True):
         print(

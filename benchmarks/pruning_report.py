@@ -1,4 +1,4 @@
-"""What `pruning.py` prints: a row a network, differences paired by seed, and whether the aim is met."""
+"""What `pruning.py` says: a row a network, differences paired by seed, whether the aim is met, and a picture."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import plotly.graph_objects as go
 from distillation_report import paired
+
+from search.markup import paragraph, section
+from search.page import Page
+from search.plot_style import COLOURS, colour, new_figure, plain, symbol
 
 MOST_LOST = 0.01
 """Of the whole network's accuracy by three rounds to a quarter of the parameters, share."""
@@ -64,6 +70,42 @@ def verdict(pruned: Row, whole: Sequence[float], share: float, whole_parameters:
         f"{word}: {pruned.name}: {100 * left:.1f} % of the parameters (aim: {100 * share:g}), "
         f"{100 * lost:.2f} points lost (aim: {100 * MOST_LOST:g})"
     )
+
+
+def write_plot(rows: Sequence[Row], whole: Row, path: Path) -> Path:
+    """One offline HTML file: points of test accuracy against the whole network, by parameters left; a curve a name."""
+    figure = new_figure("parameters left, %", "test accuracy against the whole, points", height=440)
+    figure.update_xaxes(type="log", autorange="reversed", tickvals=[100, 50, 25, 10, 5])
+    names = list(dict.fromkeys(row.name for row in rows))
+    for index, name in enumerate(names):
+        own = [row for row in rows if row.name == name]
+        gains = [paired(row.accuracies, whole.accuracies) for row in own]
+        figure.add_trace(
+            go.Scatter(
+                name=plain(name),
+                x=[100 * _mean_share(row, whole) for row in own],
+                y=[100 * gain.mean for gain in gains],
+                customdata=[(100 * gain.low, 100 * gain.high) for gain in gains],
+                mode="lines+markers" if len(own) > 1 else "markers",
+                line={
+                    "color": colour(index),
+                    "width": 2.5,
+                    "dash": "solid" if index < len(COLOURS) else "dash",
+                },
+                marker={"symbol": symbol(index), "size": 9},
+                hovertemplate="%{x:.1f} %: %{y:+.2f} (%{customdata[0]:+.2f} to %{customdata[1]:+.2f})",
+            )
+        )
+    title = "Accuracy against parameters left"
+    page = Page(title)
+    note = "Means over seeds, paired with the whole network; the tables have intervals."
+    picture = page.figure("pruning", figure, description=title)
+    page.add(section(title, picture, paragraph(note, kind="note"), key="curves"))
+    return page.write(path)
+
+
+def _mean_share(row: Row, whole: Row) -> float:
+    return statistics.fmean(row.parameters) / statistics.fmean(whole.parameters)
 
 
 def _difference(ours: Sequence[float], theirs: Sequence[float]) -> str:

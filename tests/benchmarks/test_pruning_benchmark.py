@@ -29,6 +29,29 @@ def test_rows_are_compared_with_what_they_should_be(scripts: dict[str, ModuleTyp
     assert cells(text, "random")[-1] == ""  # not with itself
 
 
+def test_the_picture_has_a_curve_a_name(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    script = scripts["pruning"]
+
+    def run(name: str, share: float, accuracy: float) -> object:
+        return script.Run(
+            name=name, share=share, seed=0, num_params=int(1000 * share), macs=1,
+            validation_accuracy=accuracy, test_accuracy=accuracy,
+        )  # fmt: skip
+
+    runs = {
+        (name, share): [run(name, share, 0.9 - gap), run(name, share, 0.9 - gap)]
+        for name, share, gap in [
+            ("whole", 1.0, 0.0),
+            ("whole, tuned as after one round", 1.0, 0.0),
+            ("l2", 0.25, 0.125),
+            ("l2", 0.5, 0.0625),
+        ]
+    }
+    page = script.plot(runs, tmp_path / "plot.html").read_text()
+    assert '"name":"l2","x":[50.0,25.0],"y":[-6.25' in page.replace(", ", ",")
+    assert '"name":"whole"' not in page
+
+
 @pytest.mark.parametrize(
     ("accuracies", "parameters", "expected"),
     [
