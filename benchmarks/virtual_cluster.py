@@ -58,7 +58,8 @@ class Record:
     delivered: Counter[str] = field(default_factory=Counter)  # results by digest
     tries: int = 0
     crashed: int = 0
-    killed: int = 0  # hung, or given up as stragglers
+    killed: int = 0  # hung, given up as stragglers, or another worker was quicker
+    backups: int = 0  # tries of children that another worker trained already
     dispatch_s: list[float] = field(
         default_factory=list
     )  # from free, with work there, to the next task
@@ -92,7 +93,8 @@ class VirtualCluster:
         self._sigmas, self._faults, self._seed = (own_sigma, try_sigma), faults, seed
         self._tried: Counter[str] = Counter()
         self._waits_since: dict[str, float] = {}  # children whose try came to nothing
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()  # tries by digest
+        self._answered: set[tuple[str, str]] = set()
         self._last_end = self._batch_from = 0.0
         self._time, self._cpu = 0.0, time.process_time()
 
@@ -115,29 +117,32 @@ class VirtualCluster:
         if reply.task is None:
             reply.actor.free_since = reply.at
             return 1
-        self._ended(reply.at)
+        digest = reply.task.architecture.digest
+        self._ended(digest, reply.at)
         if reply.crashes:
             self.record.crashed += 1
-            self._waits_since[reply.task.architecture.digest] = reply.at
+            self._waits_since[digest] = reply.at
             raise WorkerLost("crashed, as it was told")
         reply.actor.free_since = reply.at
         self.record.useful_s += reply.seconds
-        digest = reply.task.architecture.digest
+        self._answered.add(_key(reply.task))
         self.record.delivered[digest] += 1
         return result_of(digest, reply.seconds, self._chance(digest, "nan") < self._faults.nan)
 
     def kill(self, actor: Any) -> None:
         if actor.reply is not None and actor.reply.task is not None:
+            task = actor.reply.task
             self.record.killed += 1
-            self._waits_since[actor.reply.task.architecture.digest] = self.now()
-            self._ended(self.now())
+            if _key(task) not in self._answered:
+                self._waits_since[task.architecture.digest] = self.now()
+            self._ended(task.architecture.digest, self.now())
         actor.reply = None
 
     def close(self) -> None:
         """Nothing runs."""
 
-    def _ended(self, at: float) -> None:
-        self._under_way -= 1
+    def _ended(self, digest: str, at: float) -> None:
+        self._under_way -= Counter([digest])
         self._last_end = max(self._last_end, at)
 
     def _actor(self, *_: object) -> Any:
@@ -151,9 +156,13 @@ class VirtualCluster:
         now = self.now()
         if not self._under_way:  # a batch begins: until now there was nothing to do
             self._batch_from = self._last_end
-        waits_since = self._waits_since.pop(task.architecture.digest, self._batch_from)
-        self.record.dispatch_s.append(now - max(actor.free_since, waits_since))
-        self._under_way += 1
+        digest = task.architecture.digest
+        if digest in self._under_way:
+            self.record.backups += 1
+        else:
+            waits_since = self._waits_since.pop(digest, self._batch_from)
+            self.record.dispatch_s.append(now - max(actor.free_since, waits_since))
+        self._under_way[digest] += 1
         actor.reply = self._try(actor, task, now)
         return actor.reply
 
@@ -183,6 +192,10 @@ class VirtualCluster:
 
     def _generator(self, digest: str, what: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, int(digest, 16), *what.encode()])
+
+
+def _key(task: ChildTask) -> tuple[str, str]:
+    return task.architecture.digest, task.fidelity.name
 
 
 def result_of(digest: str, seconds: float, is_nan: bool) -> ChildResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,7 +98,8 @@ class RayPool(ChildPool):
         self._tasks: dict[int, ChildTask] = {}  # without an outcome yet
         self._waiting: deque[int] = deque()
         self._tries: Counter[int] = Counter()
-        self._given_up: set[int] = set()  # as stragglers, once; their next worker may take its time
+        # stragglers, and late children that have a backup; their second worker may take its time
+        self._seconded: set[int] = set()
         self._unavailable: EvaluatorUnavailable | None = None
         self._closed = False
 
@@ -133,8 +134,10 @@ class RayPool(ChildPool):
         try:
             while self._tasks and not found:
                 self._give_out()
+                self._back_up_late_children()
                 for worker in self._answered():
-                    found += self._reply(worker)
+                    if not worker.is_idle:  # its child's other worker was quicker
+                        found += self._reply(worker)
                 found += self._overdue()
                 self._give_up_stragglers()
                 self._check_alive(started)
@@ -168,14 +171,57 @@ class RayPool(ChildPool):
     def _give_out(self) -> None:
         for worker in self._crew.workers:
             if self._waiting and worker.is_idle:
-                number = self._waiting.popleft()
-                task = self._tasks[number]
-                method = worker.actor.child if self._job == "child" else worker.actor.final
-                verb = "training" if self._job == "child" else "final training of"
-                doing = f"{verb} {task.architecture.digest}"
-                judged = self._job == "child" and number not in self._given_up
-                work = work_of(task) if judged else 0.0
-                worker.begin(doing, method.remote(task), number, now=self._cluster.now(), work=work)
+                self._begin(worker, self._waiting.popleft())
+
+    def _begin(self, worker: Worker, number: int) -> None:
+        task = self._tasks[number]
+        method = worker.actor.child if self._job == "child" else worker.actor.final
+        verb = "training" if self._job == "child" else "final training of"
+        doing = f"{verb} {task.architecture.digest}"
+        judged = self._job == "child" and number not in self._seconded
+        work = work_of(task) if judged else 0.0
+        worker.begin(doing, method.remote(task), number, now=self._cluster.now(), work=work)
+
+    def _back_up_late_children(self) -> None:
+        """Workers that have nothing to do train late children, too, the latest first; what comes first is the result.
+
+        Dean and Ghemawat 2004, "MapReduce", section 3.6. Both workers would give the same result, so nothing depends on who wins.
+        """
+        idle = [worker for worker in self._crew.workers if worker.is_idle]
+        if self._waiting or not idle:
+            return
+        late = self._past(self._crew.pace.late_s)
+        for (worker, seconds, _), second in zip(late, idle, strict=False):
+            number = worker.number
+            assert number is not None
+            _log.info(
+                "%s has nothing to do and is %s, too (%s for %.0f s already)",
+                second.name, worker.doing, worker.name, seconds,
+            )  # fmt: skip
+            self._seconded.add(number)
+            self._begin(second, number)
+
+    def _past(self, limit_s: Callable[[float], float | None]) -> list[tuple[Worker, float, float]]:
+        """Workers whose child takes longer than that of its work, its seconds and the limit; the latest first."""
+        now = self._cluster.now()
+        found = []
+        for worker in self._crew.workers:
+            seconds, limit = now - worker.since, limit_s(worker.work)
+            judged = worker.number is not None and worker.number not in self._seconded
+            if judged and limit is not None and seconds > limit:
+                found.append((worker, seconds, limit))
+        return sorted(found, key=lambda each: each[2] / each[1])
+
+    def _is_trained(self, number: int) -> bool:
+        """By a worker, right now."""
+        return any(worker.number == number for worker in self._crew.workers)
+
+    def _end_others(self, number: int) -> None:
+        """The child has its outcome: its other worker is not waited for."""
+        for worker in list(self._crew.workers):
+            if worker.number == number:
+                self._replace(worker)
+                worker.end(now=self._cluster.now())
 
     def _answered(self) -> list[Worker]:
         """Workers whose reply, or death, is known."""
@@ -191,10 +237,14 @@ class RayPool(ChildPool):
             return
         if outcome is not None:
             self._crew.lost_children = 0
-            yield number, outcome
+            if not (_is_timeout(outcome) and self._is_trained(number)):
+                self._end_others(number)
+                yield number, outcome
             return
         self._tries[number] += 1
-        if self._tries[number] <= self._config.max_retries:
+        if self._is_trained(number):
+            self._seconded.discard(number)  # by one worker again, which is judged
+        elif self._tries[number] <= self._config.max_retries:
             self._waiting.appendleft(number)
         else:
             yield number, self._lost(number)
@@ -262,28 +312,23 @@ class RayPool(ChildPool):
                 message = f"{seconds:.0f} s > {timeout_s:g} s and not at a training step; killed"
                 number = worker.number
                 self._replace(worker)
-                yield number, self._failed(number, FailureReason.TIMEOUT, message)
+                if not self._is_trained(number):
+                    yield number, self._failed(number, FailureReason.TIMEOUT, message)
 
     def _give_up_stragglers(self) -> None:
         """Children past their deadline are begun anew elsewhere, once each: the worker is to blame, not the child.
 
         Whatever comes of that is the child's result, so the trial table does not depend on it.
         """
-        now = self._cluster.now()
-        for worker in list(self._crew.workers):
-            number, deadline_s = worker.number, self._crew.pace.deadline_s(worker.work)
-            if number is None or deadline_s is None or now - worker.since <= deadline_s:
-                continue
+        for worker, seconds, deadline_s in self._past(self._crew.pace.deadline_s):
+            assert worker.number is not None
             _log.warning(
                 "%s is a straggler: %s for %.0f s, expected at most %.0f s; tried again on a new worker",
-                worker.name,
-                worker.doing,
-                now - worker.since,
-                deadline_s,
-            )
-            self._given_up.add(number)
+                worker.name, worker.doing, seconds, deadline_s,
+            )  # fmt: skip
+            self._seconded.add(worker.number)
             self._replace(worker)
-            self._waiting.appendleft(number)
+            self._waiting.appendleft(worker.number)
 
     def _check_alive(self, started: float) -> None:
         """Raise if no worker has become ready for a long time."""
@@ -298,3 +343,7 @@ class RayPool(ChildPool):
     def _failed(self, number: int, reason: FailureReason, message: str) -> ChildResult:
         digest = self._tasks[number].architecture.digest
         return ChildResult(digest=digest, failure=reason, message=message)
+
+
+def _is_timeout(outcome: TrainedChild | ChildResult) -> bool:
+    return isinstance(outcome, ChildResult) and outcome.failure is FailureReason.TIMEOUT

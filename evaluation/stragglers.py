@@ -61,7 +61,15 @@ class Pace:
 
         None where that cannot be said (yet).
         """
+        return self._at(1.0, work)
+
+    def late_s(self, work: float) -> float | None:
+        """After how long a child is late: halfway from what it should take to its deadline. None as there."""
+        return self._at(0.5, work)
+
+    def _at(self, way: float, work: float) -> float | None:
+        """So far on the way from what the child should take (0) to its deadline (1)."""
         if self._factor is None or work <= 0 or len(self._sorted) < LEAST_CHILDREN:
             return None
         median = self._sorted[len(self._sorted) // 2]
-        return max(LEAST_DEADLINE_S, self._factor * median * work)
+        return max(LEAST_DEADLINE_S, (1 + way * (self._factor - 1)) * median * work)

@@ -29,6 +29,7 @@ from evaluation import (
     Fidelity,
     RayEvaluator,
     child_seed,
+    stragglers,
 )
 from evaluation.ray_cluster import _SessionFolder
 
@@ -121,6 +122,32 @@ def test_a_killed_worker_is_replaced_and_its_child_tried_again(
     assert killed
     assert results == expected
     assert all(result.failure is None for result in results)
+
+
+@pytest.mark.ray
+def test_a_child_on_a_worker_that_stands_still_is_trained_by_the_idle_one(
+    make_evaluator: Callable[..., RayEvaluator],
+    tasks: Callable[[int, Fidelity], list[ChildTask]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stragglers, "LEAST_DEADLINE_S", 5.0)
+    evaluator = make_evaluator()
+    list(evaluator.evaluate(tasks(stragglers.LEAST_CHILDREN, SHORT)))
+    expected = _bare(evaluator.evaluate(tasks(2, LONG)))
+    stopped: list[psutil.Process] = []
+
+    def stop_one() -> None:
+        _wait_for(lambda: all("training" in w.doing for w in evaluator.status()))
+        stopped.append(_worker_processes()[0])
+        stopped[0].suspend()
+
+    stopper = threading.Thread(target=stop_one)
+    stopper.start()
+    results = _bare(evaluator.evaluate(tasks(2, LONG)))
+    stopper.join()
+    assert results == expected
+    assert all(result.failure is None for result in results)
+    _wait_for(lambda: not stopped[0].is_running())
 
 
 @pytest.mark.ray

@@ -234,6 +234,125 @@ def test_giving_up_a_straggler_costs_it_none_of_its_tries(network: Network) -> N
     assert cluster.asked.count("slow") == 3, "given up, lost, and trained"
 
 
+class Late:
+    """A child that is late on one of two workers, after ten of the same size that took 100 s; `seconds` and `answers`: of its tries."""
+
+    def __init__(
+        self,
+        network: Network,
+        seconds: list[float],
+        answers: list[Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        left, replies = list(seconds), [*(answers or [])]
+        self.cluster = FakeCluster(
+            lambda digest: replies.pop(0) if digest == "late" and replies else good(digest),
+            lambda digest: left.pop(0) if digest == "late" else 100.0,
+        )
+        self.pool, self.workers = make_pool(self.cluster, **settings)
+        for number in range(10):
+            self.pool.add(number, task(f"usual-{number}", network))
+        assert len(all_of(self.pool)) == 10
+        self.before = list(self.workers)
+        self.since = self.cluster.time
+        self.pool.add(10, task("late", network))
+
+    @property
+    def tries(self) -> int:
+        return self.cluster.asked.count("late")
+
+    def result(self) -> ChildResult:
+        """The one that there is, and how long it took is in `took_s`."""
+        ((number, result),) = self.pool.wait()
+        self.took_s = self.cluster.time - self.since
+        assert number == 10
+        assert self.pool.wait() == []
+        assert all(worker.is_idle or worker.doing == "starting" for worker in self.workers)
+        return result
+
+
+@pytest.mark.parametrize(("seconds", "took_s"), [([5000, 100], 300), ([250, 100], 250)])
+def test_a_worker_with_nothing_to_do_trains_a_late_child_too(
+    network: Network, seconds: list[float], took_s: float
+) -> None:
+    """Late is halfway from 100 s to its deadline of 300 s; whoever is slower is replaced."""
+    late = Late(network, seconds)
+    assert late.result() == good("late")
+    assert late.took_s == pytest.approx(took_s, abs=31)  # looked at every 30 s
+    assert late.tries == 2
+    assert sum(worker in late.before for worker in late.workers) == 1
+
+
+def test_two_answers_at_the_same_moment_are_one_result(network: Network) -> None:
+    late = Late(network, [330, 120])  # the backup begins after 210 s
+    assert late.result() == good("late")
+    assert late.took_s == 330
+
+
+def test_a_child_with_a_backup_is_no_straggler(network: Network) -> None:
+    late = Late(network, [900, 5000])
+    assert late.result() == good("late")
+    assert late.took_s == 900
+    assert late.tries == 2
+
+
+def test_no_backup_while_children_wait_or_without_deadlines(network: Network) -> None:
+    waiting = Late(network, [250])
+    for number in range(11, 14):
+        waiting.pool.add(number, task(f"usual-{number}", network))
+    assert set(all_of(waiting.pool)) == {10, 11, 12, 13}
+    assert waiting.tries == 1
+    assert Late(network, [5000], straggler_factor=None).result() == good("late")
+
+
+def test_children_that_end_within_a_minute_have_no_backup(network: Network) -> None:
+    left = [59.0]
+    cluster = FakeCluster(good, lambda digest: left.pop(0) if digest == "late" else 1.0)
+    pool, _ = make_pool(cluster)
+    for number in range(10):
+        pool.add(number, task(f"usual-{number}", network))
+    pool.add(10, task("late", network))
+    assert all_of(pool)[10] == good("late")
+    assert cluster.asked.count("late") == 1
+
+
+def test_one_of_two_workers_is_lost_and_the_other_goes_on(network: Network) -> None:
+    backup_lost = Late(network, [290, 20, 300], [WorkerLost("gone")], max_retries=0)
+    assert backup_lost.result() == good("late")
+    assert backup_lost.took_s == 290
+    assert backup_lost.tries == 3, "another backup"
+    first_lost = Late(network, [240, 100], [WorkerLost("gone")], max_retries=0)
+    assert first_lost.result() == good("late")
+    assert first_lost.took_s == pytest.approx(310, abs=31)
+    both = Late(network, [240, 100], [WorkerLost("gone"), WorkerLost("gone")], max_retries=1)
+    assert both.result().failure is FailureReason.LOST
+
+
+def test_a_child_whose_backup_was_lost_may_still_be_a_straggler(network: Network) -> None:
+    late = Late(network, [1e9, 20, 100], [WorkerLost("gone")], workers=2)
+    assert late.result() == good("late")
+    assert late.took_s < 500
+    assert late.tries == 3
+
+
+def test_a_time_out_is_none_while_the_backup_trains(network: Network) -> None:
+    timeout = ChildResult(digest="late", failure=FailureReason.TIMEOUT, message="1000 s")
+    late = Late(network, [240, 100], [timeout])
+    assert late.result() == good("late")
+    both = Late(network, [1e9, 1e9], child_timeout_s=1000)
+    assert both.result().failure is FailureReason.TIMEOUT
+    assert both.tries == 2
+
+
+def test_closing_ends_both_workers_of_a_child(network: Network) -> None:
+    late = Late(network, [5000, 5000])
+    late.pool.add(11, task("longer", network))
+    late.cluster.seconds = lambda digest: 400.0
+    late.pool.wait()
+    late.pool.close()
+    assert not any(worker.number for worker in late.workers)
+
+
 def test_nothing_is_predicted_before_some_children_have_ended(network: Network) -> None:
     pace, work = Pace(3.0), work_of(task("a", network))
     for _ in range(LEAST_CHILDREN - 1):
