@@ -73,7 +73,10 @@ def verdict(pruned: Row, whole: Sequence[float], share: float, whole_parameters:
 
 
 def write_plot(rows: Sequence[Row], whole: Row, path: Path) -> Path:
-    """One offline HTML file: points of test accuracy against the whole network, by parameters left; a curve a name."""
+    """One offline HTML file: points of test accuracy against the whole network, by parameters left; a curve a name.
+
+    Chance may leave the frame: it would make all others one line.
+    """
     figure = new_figure("parameters left, %", "test accuracy against the whole, points", height=440)
     figure.update_xaxes(type="log", autorange="reversed", tickvals=[100, 50, 25, 10, 5])
     names = list(dict.fromkeys(row.name for row in rows))
@@ -92,10 +95,13 @@ def write_plot(rows: Sequence[Row], whole: Row, path: Path) -> Path:
                     "width": 2.5,
                     "dash": "solid" if index < len(COLOURS) else "dash",
                 },
-                marker={"symbol": symbol(index), "size": 9},
+                marker={"symbol": symbol(index) + "-open" * (index >= len(COLOURS)), "size": 9},
                 hovertemplate="%{x:.1f} %: %{y:+.2f} (%{customdata[0]:+.2f} to %{customdata[1]:+.2f})",
             )
         )
+    shown = [y for trace in figure.data if trace.name != "random" for y in trace.y]
+    if shown:
+        figure.update_yaxes(range=[min(shown) - 0.4, max(shown) + 0.4])
     title = "Accuracy against parameters left"
     page = Page(title)
     note = "Means over seeds, paired with the whole network; the tables have intervals."
