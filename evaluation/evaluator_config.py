@@ -50,7 +50,7 @@ class EvaluatorConfig(BaseModel):
         3.0,
         gt=1,
         description="a child that takes so many times as long as others of its size suggest, and more than a minute, is "
-        "begun anew on another worker, once; halfway there a worker that has nothing to do trains it, too; null: never (ray only)",
+        "begun anew on another worker, once; before that, a worker that has nothing to do trains it, too; null: never (ray only)",
     )
     table: Path | None = Field(None, description="Parquet or CSV file, one row an architecture")
     label_column: str = Field("arch_str", description="the table's column of architecture names")

@@ -185,12 +185,14 @@ class RayPool(ChildPool):
     def _back_up_late_children(self) -> None:
         """Workers that have nothing to do train late children, too, the latest first; what comes first is the result.
 
+        The more of them there are, the sooner a child is late.
         Dean and Ghemawat 2004, "MapReduce", section 3.6. Both workers would give the same result, so nothing depends on who wins.
         """
         idle = [worker for worker in self._crew.workers if worker.is_idle]
         if self._waiting or not idle:
             return
-        late = self._past(self._crew.pace.late_s)
+        busy = 1 - len(idle) / len(self._crew.workers)
+        late = self._past(lambda work: self._crew.pace.late_s(work, busy))
         for (worker, seconds, _), second in zip(late, idle, strict=False):
             number = worker.number
             assert number is not None

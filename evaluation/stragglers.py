@@ -63,9 +63,12 @@ class Pace:
         """
         return self._at(1.0, work)
 
-    def late_s(self, work: float) -> float | None:
-        """After how long a child is late: halfway from what it should take to its deadline. None as there."""
-        return self._at(0.5, work)
+    def late_s(self, work: float, busy: float) -> float | None:
+        """After how long a child is late, where the share `busy` of the workers has something to do. None as there.
+
+        From what it should take, where nearly all are idle, up to halfway to its deadline, where nearly all are busy.
+        """
+        return self._at(0.5 * busy, work)
 
     def _at(self, way: float, work: float) -> float | None:
         """So far on the way from what the child should take (0) to its deadline (1)."""
