@@ -16,13 +16,17 @@ from evaluation.ray_hosts import RayHosts
 from service.deployment import Deployment, is_loopback, is_shared
 from service.errors import NetlatheError, StoppedError, UsageError
 from service.jobs.folder import JobsFolder
-from service.jobs.local_jobs import opened_store
+from service.jobs.job_database import StoreUnreachable
+from service.jobs.local_jobs import open_store
 from service.jobs.process import JobProcess
 from service.jobs.ray_process import RayJobProcess
 from service.jobs.states import ENDED, JobState
 from service.jobs.store import JobStore
 from service.jobs.supervisor import POLL_S, Start, Supervisor
 from service.output import talk
+
+STORE_WAIT_S = 120.0
+"""For which a server that starts waits for a database that is away."""
 
 
 def run_serve(
@@ -52,7 +56,9 @@ def run_serve(
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with opened_store(results, store_url, make=True) as (store, folder), ExitStack() as stack:
+        with ExitStack() as stack:
+            store, folder = _store_when_there(results, store_url, signals)
+            stack.callback(store.close)
             start = _place(folder, store_url, ray, workers_per_job, at_once, stack)
             supervisor = Supervisor(store, folder, at_once=at_once, start=start)
             talk.print(f"serving {results} as {supervisor.owner}; Ctrl-C stops")
@@ -77,6 +83,26 @@ def run_serve(
             signal.signal(each, handler)
     if signals:
         raise StoppedError("stopped; `netlathe serve` goes on with what was at work")
+
+
+def _store_when_there(
+    results: Path, store_url: str | None, signals: list[int]
+) -> tuple[JobStore, JobsFolder]:
+    """The store, waited for where it is away: the machines of a cluster start in any order, and a server outlives outages."""
+    end = time.monotonic() + STORE_WAIT_S
+    told = False
+    while True:
+        try:
+            return open_store(results, store_url, make=True)
+        except StoreUnreachable as error:
+            if signals:
+                raise StoppedError("stopped; the job store was not there yet") from error
+            if time.monotonic() > end:
+                raise
+            if not told:
+                talk.print(f"{error}\nwaiting for it, at most {STORE_WAIT_S:.0f} s")
+                told = True
+        time.sleep(POLL_S)
 
 
 def _place(

@@ -18,6 +18,10 @@ RESERVE_BYTES = 256 * 1024
 _LOG_PAGES = 32
 
 
+class StoreUnreachable(NetlatheError):
+    """The database gives no connection now, or has lost one."""
+
+
 class JobDatabase:
     """Opened, with its tables. May be used by several processes and threads at once.
 
@@ -26,7 +30,8 @@ class JobDatabase:
 
     Raises:
         UsageError: not a usable URL.
-        NetlatheError: the database cannot be opened.
+        StoreUnreachable: the database cannot be reached.
+        NetlatheError: it cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
@@ -72,14 +77,14 @@ class JobDatabase:
 
     @contextmanager
     def transaction(self, *, writes: bool = True) -> Iterator[sa.Connection]:
-        """All of it happens or nothing. Raises NetlatheError where the database cannot be reached or is full."""
+        """All of it happens or nothing. Raises NetlatheError where the database is full, StoreUnreachable where it is away."""
         try:
             with self._engine.execution_options(writes=writes).begin() as connection:
                 yield connection
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            raise NetlatheError(
-                f"job store {self._where}: {getattr(error, 'orig', error)}"
-            ) from error
+            is_away = isinstance(error, sa.exc.OperationalError) and not self._is_sqlite
+            kind = StoreUnreachable if is_away else NetlatheError
+            raise kind(f"job store {self._where}: {getattr(error, 'orig', error)}") from error
 
 
 def _keep_log_short(connection: Any, _: Any) -> None:
