@@ -1,6 +1,6 @@
 """What pruning costs in accuracy and brings in time: each score beside random pruning and the smaller network from nothing.
 
-    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5] [--first-seed 0] [--methods …] [--shares 0.5 0.25] [--tiny]
+    python benchmarks/pruning.py --work DIR [--data shapes] [--seeds 5] [--first-seed 0] [--methods …] [--shares 0.5 0.25] [--plot FILE] [--tiny]
 
 A residual network of plain convolutions is trained once a seed until it has converged. Then
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +30,6 @@ def open_store(
     if make:
         results.mkdir(parents=True, exist_ok=True)
     return JobStore(store_url or folder.database_url), folder
-
-
-@contextmanager
-def opened_store(
-    results: Path, store_url: str | None, *, make: bool = False
-) -> Iterator[tuple[JobStore, JobsFolder]]:
-    """`open_store`, closed at the end."""
-    store, folder = open_store(results, store_url, make=make)
-    try:
-        yield store, folder
-    finally:
-        store.close()
 
 
 def forget(store: JobStore, folder: JobsFolder, job_id: str, *, files: bool) -> None:
