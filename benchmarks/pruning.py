@@ -195,6 +195,8 @@ def report(runs: dict[Job, list[Run]], seeds: int) -> str:
         against = {"the whole": whole.accuracies}
         if ("random", share) in rows:
             against["random"] = rows["random", share].accuracies
+        if (SCRATCH, share) in rows:
+            against[SCRATCH] = rows[SCRATCH, share].accuracies
         what = "all" if share == 1 else f"at most {100 * share:g} %"
         title = f"{what} of the parameters, {seeds} seeds"
         parts.append(table(title, [rows[job] for job in rows if job[1] == share], against))

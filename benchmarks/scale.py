@@ -128,6 +128,7 @@ class Row:
     lost: int
     doubled: int
     killed: int
+    backups: int
     crashed: int
     wall_s: float
     rss_mb: list[float]
@@ -168,7 +169,7 @@ def main() -> None:
     memory = f" | RSS MB at 0, {look_every(options.memory)}, … trials" if options.memory else ""
     print(
         "strategy | workers | batch | trials | straggler factor | utilisation | at best | makespan, h | dispatch ms, median | 99 % "
-        f"| crashed | killed | lost | doubled | wall s{memory}"
+        f"| crashed | killed | backups | lost | doubled | wall s{memory}"
     )
     for case in cases:
         if options.memory:  # each in a process that holds nothing yet
@@ -189,7 +190,7 @@ def line(case: Case, row: Row) -> str:
     dispatch = "– | –" if waits else "{:.1f} | {:.1f}".format(*row.dispatch_ms)
     return (
         f"{case.strategy} | {case.workers} | {batch} | {case.trials} | {factor} | {100 * row.utilisation:.1f} % | {best} | {row.hours:.1f} "
-        f"| {dispatch} | {row.crashed} | {row.killed} | {row.lost} | {row.doubled} | {row.wall_s:.0f}"
+        f"| {dispatch} | {row.crashed} | {row.killed} | {row.backups} | {row.lost} | {row.doubled} | {row.wall_s:.0f}"
     )
 
 
@@ -230,6 +231,7 @@ def run(case: Case) -> Row:
         lost=lost,
         doubled=doubled,
         killed=record.killed,
+        backups=record.backups,
         crashed=record.crashed,
         wall_s=wall_s,
         rss_mb=memory.rss_mb,

@@ -24,7 +24,7 @@ class RayEvaluator(Evaluator):
 
     A child whose worker dies is tried again on a new one, up to `config.max_retries` times; then it is LOST. A child
     that does not keep its own limits (it checks them at each training step) is stopped from here. A child that takes far longer
-    than others of its size is begun anew on another worker, once (see `stragglers`).
+    than others of its size is begun anew on another worker, once; before that, a worker with nothing to do trains it, too (see `stragglers`).
 
     Args:
         dataset: what children learn; its test split is used by `train_final` alone.

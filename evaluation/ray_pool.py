@@ -189,7 +189,7 @@ class RayPool(ChildPool):
         Dean and Ghemawat 2004, "MapReduce", section 3.6. Both workers would give the same result, so nothing depends on who wins.
         """
         idle = [worker for worker in self._crew.workers if worker.is_idle]
-        if self._waiting or not idle:
+        if not idle:
             return
         busy = 1 - len(idle) / len(self._crew.workers)
         late = self._past(lambda work: self._crew.pace.late_s(work, busy))
